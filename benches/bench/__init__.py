@@ -1,0 +1,1 @@
+"""The benchmark driver: processes, variants, work lines, report."""

@@ -1,0 +1,16 @@
+//! Writes `include/landline.h` from the exports with the prefix `landline_`.
+
+fn main() {
+    println!("cargo:rerun-if-changed=src/abi/prefixed.rs");
+    println!("cargo:rerun-if-changed=cbindgen.toml");
+    let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let config = cbindgen::Config::from_file(format!("{root}/cbindgen.toml")).expect("cbindgen.toml is valid");
+    let header = cbindgen::Builder::new().with_config(config).with_src(format!("{root}/src/abi/prefixed.rs")).generate();
+    match header {
+        // Written only where it changed, so that a read-only source tree builds as well.
+        Ok(bindings) => {
+            bindings.write_to_file(format!("{root}/include/landline.h"));
+        }
+        Err(e) => println!("cargo:warning=include/landline.h was not generated: {e}"),
+    }
+}

@@ -1,0 +1,768 @@
+/* epoll(7). */
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+
+#include "support.h"
+
+static int watch(int e, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event event = { events, { .u64 = data } };
+	return (int)OK(epoll_ctl(e, EPOLL_CTL_ADD, fd, &event));
+}
+
+static void rearm(int e, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event event = { events, { .u64 = data } };
+	OK(epoll_ctl(e, EPOLL_CTL_MOD, fd, &event));
+}
+
+/* What the one watched descriptor reports, or 0. */
+static uint32_t next(int e, int ms)
+{
+	struct epoll_event got[4];
+	int n = (int)OK(epoll_wait(e, got, 4, ms));
+	TRUE(n <= 1);
+	return n ? got[0].events : 0;
+}
+
+static void level(struct conn *c)
+{
+	char in[8];
+	int e = (int)OK(epoll_create1(EPOLL_CLOEXEC));
+	watch(e, c->fd, EPOLLIN, 1);
+	for (int i = 0; i < 10; i++) {
+		EQ(next(e, 0), 0);
+		EQ(peer_send(c, "abcd", 4, 0), 4);
+		EQ(next(e, 5000), EPOLLIN);
+		EQ(next(e, 0), EPOLLIN);
+		EQ(recv(c->fd, in, 2, 0), 2);
+		EQ(next(e, 0), EPOLLIN);
+		EQ(recv(c->fd, in, 2, 0), 2);
+		EQ(next(e, 0), 0);
+	}
+	rearm(e, c->fd, EPOLLIN | EPOLLOUT, 1);
+	EQ(next(e, 0), EPOLLOUT);
+	EQ(next(e, 0), EPOLLOUT);
+}
+
+static void waits(struct conn *c)
+{
+	char in[8];
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN, 1);
+	EQ(next(e, 30), 0);
+	for (int i = 0; i < 4; i++) {
+		peer_send_later(c, 40, "late", 4, 0);
+		EQ(next(e, i & 1 ? 10000 : -1), EPOLLIN);
+		EQ(peer_join(c), 4);
+		EQ(recv_all(c->fd, in, 4), 4);
+	}
+}
+
+static void edge(struct conn *c)
+{
+	char in[16];
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN | EPOLLET, 1);
+	EQ(next(e, 0), 0);
+	for (int i = 0; i < 10; i++) {
+		EQ(peer_send(c, "abcd", 4, 0), 4);
+		EQ(next(e, 5000), EPOLLIN);
+		EQ(next(e, 0), 0);
+		/* Reading a part is no new edge; another arrival is one, though not empty. */
+		EQ(recv(c->fd, in, 1, 0), 1);
+		EQ(next(e, 0), 0);
+		EQ(peer_send(c, "ef", 2, 0), 2);
+		EQ(next(e, 5000), EPOLLIN);
+		EQ(next(e, 0), 0);
+		EQ(recv_all(c->fd, in, 5), 5);
+		EQ(next(e, 0), 0);
+	}
+}
+
+static void edge_without_reading(struct conn *c)
+{
+	char in[64];
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN | EPOLLET, 1);
+	for (int i = 0; i < 20; i++) {
+		EQ(peer_send(c, "ab", 2, 0), 2);
+		EQ(next(e, 5000), EPOLLIN);
+		EQ(next(e, 0), 0);
+	}
+	EQ(recv_all(c->fd, in, 40), 40);
+}
+
+static void edge_for_each_arrival_while_asleep(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN | EPOLLET, 1);
+	for (int i = 0; i < 5; i++) {
+		peer_send_later(c, 30, "ab", 2, 0);
+		EQ(next(e, 5000), EPOLLIN);
+		EQ(peer_join(c), 2);
+		EQ(next(e, 0), 0);
+	}
+}
+
+static void edge_waiting_at_registration(struct conn *c)
+{
+	char in[8];
+	int e = (int)OK(epoll_create1(0));
+	EQ(peer_send(c, "abcd", 4, 0), 4);
+	poll_until(c->fd, POLLIN, POLLIN);
+	watch(e, c->fd, EPOLLIN | EPOLLOUT | EPOLLET, 1);
+	EQ(next(e, 0), EPOLLIN | EPOLLOUT);
+	EQ(next(e, 0), 0);
+	/* MOD looks again. */
+	rearm(e, c->fd, EPOLLIN | EPOLLET, 1);
+	EQ(next(e, 0), EPOLLIN);
+	EQ(next(e, 0), 0);
+	EQ(recv(c->fd, in, 8, 0), 4);
+	rearm(e, c->fd, EPOLLIN | EPOLLET, 1);
+	EQ(next(e, 0), 0);
+}
+
+static void edge_reports_all_that_holds(struct conn *c)
+{
+	char in[8];
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, 1);
+	EQ(next(e, 0), EPOLLOUT);
+	EQ(next(e, 0), 0);
+	EQ(peer_send(c, "abcd", 4, 0), 4);
+	EQ(next(e, 5000), EPOLLIN | EPOLLOUT);
+	EQ(next(e, 0), 0);
+	EQ(recv(c->fd, in, 8, 0), 4);
+	OK(peer_shutdown(c, SHUT_WR));
+	EQ(next(e, 5000), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+	EQ(next(e, 0), 0);
+}
+
+static void edge_of_room(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLOUT | EPOLLET, 1);
+	EQ(next(e, 0), EPOLLOUT);
+	for (int i = 0; i < 4; i++) {
+		size_t total = fill_until_full(c->fd);
+		while (next(e, 0) != 0)
+			;
+		EQ(next(e, 30), 0);
+		peer_verify_later(c, 40, 0, total);
+		EQ(next(e, 10000), EPOLLOUT);
+		EQ(peer_join(c), total);
+		while (next(e, 0) != 0)
+			;
+		/* Writing without running full gives no edges of room. */
+		exchange(c, 2);
+	}
+}
+
+static void once(struct conn *c)
+{
+	char in[16];
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN | EPOLLONESHOT, 1);
+	for (int i = 0; i < 5; i++) {
+		EQ(peer_send(c, "ab", 2, 0), 2);
+		EQ(next(e, 5000), EPOLLIN);
+		EQ(next(e, 0), 0);
+		EQ(peer_send(c, "cd", 2, 0), 2);
+		EQ(next(e, 30), 0);
+		rearm(e, c->fd, EPOLLIN | EPOLLONESHOT, 1);
+		EQ(next(e, 5000), EPOLLIN);
+		EQ(recv_all(c->fd, in, 4), 4);
+		EQ(next(e, 0), 0);
+		rearm(e, c->fd, EPOLLIN | EPOLLONESHOT, 1);
+		EQ(next(e, 0), 0);
+	}
+	/* Once spent, not even the end is told. */
+	EQ(peer_send(c, "ab", 2, 0), 2);
+	EQ(next(e, 5000), EPOLLIN);
+	OK(peer_close(c));
+	poll_until(c->fd, POLLRDHUP, POLLRDHUP);
+	EQ(next(e, 0), 0);
+	rearm(e, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, 1);
+	EQ(next(e, 0), EPOLLIN | EPOLLRDHUP);
+}
+
+static void data_bit_for_bit(struct conn *c)
+{
+	static const uint64_t values[] = { 0, 1, UINT64_MAX, 0x8000000000000000u,
+					   0x00000000ffffffffu, 0xffffffff00000000u,
+					   0x0123456789abcdefu, 0x7fffffffffffffffu };
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLOUT, 99);
+	for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+		struct epoll_event got;
+		rearm(e, c->fd, EPOLLOUT, values[i]);
+		EQ(epoll_wait(e, &got, 1, 1000), 1);
+		EQ(got.data.u64, values[i]);
+		OK(epoll_ctl(e, EPOLL_CTL_DEL, c->fd, NULL));
+		watch(e, c->fd, EPOLLIN, values[i]);
+		char in[4];
+		EQ(peer_send(c, "x", 1, 0), 1);
+		EQ(epoll_wait(e, &got, 1, 5000), 1);
+		EQ(got.data.u64, values[i]);
+		EQ(got.events, EPOLLIN);
+		EQ(recv(c->fd, in, 4, 0), 1);
+	}
+}
+
+static void nested(struct conn *c)
+{
+	char in[8];
+	int inner = (int)OK(epoll_create1(0)), outer = (int)OK(epoll_create1(0));
+	watch(inner, c->fd, EPOLLIN, 1);
+	watch(outer, inner, EPOLLIN, 2);
+	struct epoll_event got;
+	for (int i = 0; i < 5; i++) {
+		EQ(epoll_wait(outer, &got, 1, 0), 0);
+		EQ(poll_one(inner, POLLIN, 0), 0);
+		peer_send_later(c, 40, "late", 4, 0);
+		EQ(epoll_wait(outer, &got, 1, 5000), 1);
+		EQ(got.data.u64, 2);
+		EQ(got.events, EPOLLIN);
+		EQ(poll_one(inner, POLLIN, 0), POLLIN);
+		EQ(next(inner, 0), EPOLLIN);
+		EQ(peer_join(c), 4);
+		EQ(recv_all(c->fd, in, 4), 4);
+	}
+	peer_send_later(c, 40, "late", 4, 0);
+	EQ(poll_one(inner, POLLIN, 5000), POLLIN); /* an epoll descriptor in poll */
+	EQ(peer_join(c), 4);
+	fd_set r;
+	FD_ZERO(&r);
+	FD_SET(inner, &r);
+	EQ(select(inner + 1, &r, NULL, NULL, NULL), 1);
+	EQ(recv_all(c->fd, in, 4), 4);
+}
+
+static void nested_loops_refused(struct conn *c)
+{
+	(void)c;
+	int a = (int)OK(epoll_create1(0)), b = (int)OK(epoll_create1(0));
+	struct epoll_event event = { EPOLLIN, { .u64 = 0 } };
+	ERR(epoll_ctl(a, EPOLL_CTL_ADD, a, &event), EINVAL);
+	OK(epoll_ctl(a, EPOLL_CTL_ADD, b, &event));
+	ERR(epoll_ctl(b, EPOLL_CTL_ADD, a, &event), ELOOP);
+}
+
+static void refusals(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0));
+	struct epoll_event event = { EPOLLIN, { .u64 = 0 } }, got;
+	ERR(epoll_create(0), EINVAL);
+	ERR(epoll_create1(77), EINVAL);
+	ERR(epoll_ctl(e, EPOLL_CTL_MOD, c->fd, &event), ENOENT);
+	ERR(epoll_ctl(e, EPOLL_CTL_DEL, c->fd, NULL), ENOENT);
+	OK(epoll_ctl(e, EPOLL_CTL_ADD, c->fd, &event));
+	ERR(epoll_ctl(e, EPOLL_CTL_ADD, c->fd, &event), EEXIST);
+	ERR(epoll_ctl(e, 77, c->fd, &event), EINVAL);
+	ERR(epoll_ctl(e, EPOLL_CTL_ADD, 900, &event), EBADF);
+	ERR(epoll_ctl(900, EPOLL_CTL_ADD, c->fd, &event), EBADF);
+	ERR(epoll_ctl(c->fd, EPOLL_CTL_ADD, e, &event), EINVAL);
+	ERR(epoll_ctl(e, EPOLL_CTL_MOD, c->fd, NULL), EFAULT);
+	int file = (int)OK(open("/proc/self/exe", O_RDONLY));
+	ERR(epoll_ctl(e, EPOLL_CTL_ADD, file, &event), EPERM);
+	ERR(epoll_wait(e, &got, 0, 0), EINVAL);
+	ERR(epoll_wait(e, &got, -1, 0), EINVAL);
+	ERR(epoll_wait(c->fd, &got, 1, 0), EINVAL);
+	ERR(epoll_wait(900, &got, 1, 0), EBADF);
+	EQ(epoll_wait(e, &got, 1, 0), 0);
+	OK(epoll_ctl(e, EPOLL_CTL_DEL, c->fd, NULL));
+	exchange(c, 2);
+}
+
+static void removed_is_silent(struct conn *c)
+{
+	char in[8];
+	int e = (int)OK(epoll_create1(0));
+	for (int i = 0; i < 5; i++) {
+		watch(e, c->fd, EPOLLIN, 1);
+		EQ(peer_send(c, "ab", 2, 0), 2);
+		EQ(next(e, 5000), EPOLLIN);
+		OK(epoll_ctl(e, EPOLL_CTL_DEL, c->fd, NULL));
+		EQ(next(e, 0), 0);
+		EQ(peer_send(c, "ab", 2, 0), 2);
+		EQ(next(e, 20), 0);
+		EQ(recv_all(c->fd, in, 4), 4);
+	}
+}
+
+static void no_events_asked(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, 0, 1);
+	EQ(peer_send(c, "ab", 2, 0), 2);
+	poll_until(c->fd, POLLIN, POLLIN);
+	EQ(next(e, 0), 0);
+	struct linger now = { 1, 0 };
+	OK(peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
+	OK(peer_close(c));
+	EQ(next(e, 5000), EPOLLERR | EPOLLHUP); /* these two come unasked */
+}
+
+static void closing_unregisters(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0));
+	struct conn *other = conn_open_again(c);
+	watch(e, other->fd, EPOLLIN | EPOLLOUT, 7);
+	EQ(next(e, 0), EPOLLOUT);
+	int number = other->fd;
+	OK(close(other->fd));
+	other->fd = -1;
+	EQ(next(e, 0), 0);
+	/* The same number again is another descriptor. */
+	OK(dup2(c->fd, number));
+	EQ(next(e, 0), 0);
+	watch(e, number, EPOLLOUT, 8);
+	EQ(next(e, 0), EPOLLOUT);
+	OK(close(number));
+	conn_end(other);
+	exchange(c, 2);
+}
+
+static void a_duplicate_keeps_it_registered(struct conn *c)
+{
+	/* Registered is the open file, under the number it had. */
+	int e = (int)OK(epoll_create1(0));
+	int copy = (int)OK(dup(c->fd));
+	watch(e, copy, EPOLLIN, 7);
+	OK(close(copy));
+	EQ(peer_send(c, "ab", 2, 0), 2);
+	struct epoll_event got;
+	EQ(epoll_wait(e, &got, 1, 5000), 1);
+	EQ(got.data.u64, 7);
+	char in[4];
+	EQ(recv(c->fd, in, 4, 0), 2);
+	exchange(c, 2);
+}
+
+static void a_duplicate_registered_too(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0)), copy = (int)OK(dup(c->fd));
+	struct epoll_event got[4];
+	watch(e, c->fd, EPOLLIN, 1);
+	watch(e, copy, EPOLLIN, 2);
+	EQ(peer_send(c, "ab", 2, 0), 2);
+	poll_until(c->fd, POLLIN, POLLIN);
+	EQ(epoll_wait(e, got, 4, 1000), 2);
+	EQ(got[0].data.u64 + got[1].data.u64, 3);
+}
+
+static void two_epolls_one_socket(struct conn *c)
+{
+	char in[8];
+	int a = (int)OK(epoll_create1(0)), b = (int)OK(epoll_create1(0));
+	watch(a, c->fd, EPOLLIN, 1);
+	watch(b, c->fd, EPOLLIN | EPOLLET, 2);
+	for (int i = 0; i < 5; i++) {
+		EQ(peer_send(c, "ab", 2, 0), 2);
+		EQ(next(a, 5000), EPOLLIN);
+		EQ(next(b, 5000), EPOLLIN);
+		EQ(next(b, 0), 0);
+		EQ(next(a, 0), EPOLLIN);
+		EQ(recv_all(c->fd, in, 2), 2);
+		EQ(next(a, 0), 0);
+	}
+}
+
+static void mixed_set(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0)), pipes[2], event = (int)OK(eventfd(0, EFD_NONBLOCK));
+	int timer = (int)OK(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK));
+	OK(pipe(pipes));
+	struct sockaddr_storage addr;
+	socklen_t length;
+	int listener = tcp_listener(INET, 4, &addr, &length);
+	watch(e, c->fd, EPOLLIN, 1);
+	watch(e, pipes[0], EPOLLIN, 2);
+	watch(e, event, EPOLLIN, 4);
+	watch(e, timer, EPOLLIN, 8);
+	watch(e, listener, EPOLLIN, 16);
+	for (int i = 0; i < 4; i++) {
+		struct epoll_event got[8];
+		struct itimerspec soon = { { 0, 0 }, { 0, 20000000 } };
+		uint64_t one = 1, sum = 0;
+		char in[8];
+		EQ(next(e, 0), 0);
+		OK(timerfd_settime(timer, 0, &soon, NULL));
+		EQ(epoll_wait(e, got, 8, 5000), 1);
+		EQ(got[0].data.u64, 8);
+		peer_send_later(c, 30, "sock", 4, 0);
+		OK(read(timer, &one, 8));
+		EQ(epoll_wait(e, got, 8, 5000), 1);
+		EQ(got[0].data.u64, 1);
+		EQ(peer_join(c), 4);
+		one = 1;
+		EQ(write(pipes[1], "pipe", 4), 4);
+		EQ(write(event, &one, 8), 8);
+		int a = tcp_connect(INET, &addr, length);
+		poll_one(listener, POLLIN, 5000);
+		int n = (int)OK(epoll_wait(e, got, 8, 5000));
+		EQ(n, 4);
+		for (int j = 0; j < n; j++) {
+			EQ(got[j].events, EPOLLIN);
+			sum += got[j].data.u64;
+		}
+		EQ(sum, 1 + 2 + 4 + 16);
+		int b = (int)OK(accept(listener, NULL, NULL));
+		warm_up_fds(a, b);
+		OK(close(a));
+		OK(close(b));
+		EQ(read(pipes[0], in, 8), 4);
+		EQ(read(event, &one, 8), 8);
+		EQ(recv(c->fd, in, 8, 0), 4);
+	}
+}
+
+static void fair_with_one_event(struct conn *c)
+{
+	/* One at a time, and each in its turn: nobody starves. */
+	enum { N = 9 };
+	(void)c;
+	int e = (int)OK(epoll_create1(0)), a[N], b[N], seen[N] = { 0 }, pipes[2];
+	for (int i = 0; i < N - 1; i++) {
+		int pair[2];
+		tcp_pair(INET, pair);
+		a[i] = pair[0], b[i] = pair[1];
+		if (i & 1)
+			warm_up_fds(a[i], b[i]);
+		watch(e, a[i], EPOLLIN, (uint64_t)i);
+		EQ(send(b[i], "x", 1, 0), 1);
+		poll_until(a[i], POLLIN, POLLIN);
+	}
+	OK(pipe(pipes));
+	EQ(write(pipes[1], "x", 1), 1);
+	watch(e, pipes[0], EPOLLIN, N - 1);
+	for (int i = 0; i < 5 * N; i++) {
+		struct epoll_event got;
+		EQ(epoll_wait(e, &got, 1, 1000), 1);
+		TRUE(got.data.u64 < N);
+		seen[got.data.u64]++;
+	}
+	/* Linux gives each exactly five; what matters is that none goes without. */
+	for (int i = 0; i < N; i++)
+		TRUE(seen[i] >= 3);
+}
+
+static void many_connections(struct conn *c)
+{
+	enum { N = 100 };
+	static int a[N], b[N];
+	(void)c;
+	int e = (int)OK(epoll_create1(0));
+	struct sockaddr_storage addr;
+	socklen_t length;
+	int listener = tcp_listener(INET, N, &addr, &length);
+	for (int i = 0; i < N; i++) {
+		a[i] = tcp_connect(INET, &addr, length);
+		b[i] = (int)OK(accept(listener, NULL, NULL));
+		watch(e, a[i], EPOLLIN | EPOLLRDHUP | EPOLLET, (uint64_t)i);
+	}
+	struct epoll_event got[N];
+	for (int round = 0; round < 20; round++) {
+		bool want[N] = { false };
+		int wanted = 0;
+		for (int i = round % 3; i < N; i += 3 + round % 5) {
+			EQ(send(b[i], "question", 8, 0), 8);
+			poll_until(a[i], POLLIN, POLLIN);
+			want[i] = true;
+			wanted++;
+		}
+		while (wanted > 0) {
+			int n = (int)OK(epoll_wait(e, got, N, 5000));
+			TRUE(n > 0);
+			for (int j = 0; j < n; j++) {
+				int i = (int)got[j].data.u64;
+				char in[8];
+				TRUE(want[i]);
+				EQ(recv(a[i], in, 8, 0), 8);
+				EQ(send(a[i], in, 8, 0), 8);
+				EQ(recv_all(b[i], in, 8), 8);
+				want[i] = false;
+				wanted--;
+			}
+		}
+		EQ(epoll_wait(e, got, N, 0), 0);
+	}
+}
+
+static void signal_mask(struct conn *c)
+{
+	sigset_t block, before;
+	sigemptyset(&block);
+	sigaddset(&block, SIGUSR1);
+	OK(sigprocmask(SIG_BLOCK, &block, &before));
+	signals_start(1000000, 0);
+	signals_stop();
+	int e = (int)OK(epoll_create1(0));
+	struct epoll_event got;
+	watch(e, c->fd, EPOLLIN, 1);
+	OK(raise(SIGUSR1));
+	ERR(epoll_pwait(e, &got, 1, 5000, &before), EINTR);
+	EQ(signals_seen(), 1);
+	EQ(epoll_pwait(e, &got, 1, 20, &before), 0);
+	OK(raise(SIGUSR1));
+	EQ(epoll_pwait(e, &got, 1, 20, NULL), 0);
+	EQ(signals_seen(), 1);
+	peer_send_later(c, 40, "x", 1, 0);
+	EQ(epoll_pwait(e, &got, 1, -1, &block), 1);
+	EQ(peer_join(c), 1);
+	OK(sigprocmask(SIG_SETMASK, &before, NULL));
+	EQ(signals_seen(), 2);
+}
+
+static void fine_timeout(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0));
+	struct epoll_event got;
+	watch(e, c->fd, EPOLLIN, 1);
+	struct timespec t = { 0, 20000000 };
+	EQ(epoll_pwait2(e, &got, 1, &t, NULL), 0);
+	t = (struct timespec){ 0, 0 };
+	EQ(epoll_pwait2(e, &got, 1, &t, NULL), 0);
+	t = (struct timespec){ 0, -1 };
+	ERR(epoll_pwait2(e, &got, 1, &t, NULL), EINVAL);
+	peer_send_later(c, 40, "x", 1, 0);
+	EQ(epoll_pwait2(e, &got, 1, NULL, NULL), 1);
+	EQ(got.events, EPOLLIN);
+	EQ(peer_join(c), 1);
+}
+
+struct shared { struct conn *c; int e; };
+
+static void wait_in_child(void *argument)
+{
+	struct shared *s = argument;
+	struct epoll_event got;
+	char in[8];
+	for (int i = 0; i < 3; i++) {
+		EQ(epoll_wait(s->e, &got, 1, 10000), 1);
+		EQ(got.data.u64, 77);
+		EQ(recv(s->c->fd, in, 8, 0), 4);
+		EQ(send(s->c->fd, "seen", 4, 0), 4);
+	}
+}
+
+static void across_fork(struct conn *c)
+{
+	struct shared s = { c, (int)OK(epoll_create1(0)) };
+	watch(s.e, c->fd, EPOLLIN, 77);
+	pid_t child = fork_child(wait_in_child, &s);
+	char in[8];
+	for (int i = 0; i < 3; i++) {
+		sleep_ms(20);
+		EQ(peer_send(c, "work", 4, 0), 4);
+		EQ(peer_recv_all(c, in, 4), 4);
+	}
+	join_child(child);
+	/* The descriptor still serves its maker. */
+	EQ(peer_send(c, "mine", 4, 0), 4);
+	EQ(next(s.e, 5000), EPOLLIN);
+	EQ(recv(c->fd, in, 8, 0), 4);
+}
+
+static void registered_by_a_child(void *argument)
+{
+	struct shared *s = argument;
+	watch(s->e, s->c->fd, EPOLLIN, 55);
+}
+
+static void registration_is_shared(struct conn *c)
+{
+	struct shared s = { c, (int)OK(epoll_create1(0)) };
+	in_child(registered_by_a_child, &s);
+	EQ(peer_send(c, "mine", 4, 0), 4);
+	struct epoll_event got;
+	EQ(epoll_wait(s.e, &got, 1, 5000), 1);
+	EQ(got.data.u64, 55);
+}
+
+struct exclusive { int e; int fd; int got; };
+
+static void *exclusive_waiter(void *argument)
+{
+	struct exclusive *x = argument;
+	struct epoll_event got;
+	x->got = epoll_wait(x->e, &got, 1, 5000);
+	char in[4];
+	if (x->got == 1 && recv(x->fd, in, 4, MSG_DONTWAIT) == 1)
+		x->got = 100;
+	return NULL;
+}
+
+static void exclusive(struct conn *c)
+{
+	/* At least one is woken, and exactly one gets the byte. */
+	struct exclusive x[3];
+	pthread_t threads[3];
+	for (int i = 0; i < 3; i++) {
+		x[i] = (struct exclusive){ (int)OK(epoll_create1(0)), c->fd, 0 };
+		watch(x[i].e, c->fd, EPOLLIN | EPOLLEXCLUSIVE, 1);
+		pthread_create(&threads[i], NULL, exclusive_waiter, &x[i]);
+	}
+	struct epoll_event event = { EPOLLIN | EPOLLEXCLUSIVE, { .u64 = 1 } };
+	ERR(epoll_ctl(x[0].e, EPOLL_CTL_MOD, c->fd, &event), EINVAL);
+	sleep_ms(50);
+	for (int i = 0; i < 3; i++) {
+		EQ(peer_send(c, "x", 1, 0), 1);
+		sleep_ms(30);
+	}
+	int served = 0;
+	for (int i = 0; i < 3; i++) {
+		pthread_join(threads[i], NULL);
+		served += x[i].got == 100;
+	}
+	TRUE(served >= 1);
+	int e = (int)OK(epoll_create1(0));
+	event.events = EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT;
+	ERR(epoll_ctl(e, EPOLL_CTL_ADD, c->fd, &event), EINVAL);
+}
+
+static void *add_later(void *argument)
+{
+	struct shared *s = argument;
+	sleep_ms(60);
+	struct epoll_event event = { EPOLLIN, { .u64 = 3 } };
+	return (void *)(intptr_t)epoll_ctl(s->e, EPOLL_CTL_ADD, s->c->fd, &event);
+}
+
+static void added_while_another_waits(struct conn *c)
+{
+	struct shared s = { c, (int)OK(epoll_create1(0)) };
+	int pipes[2];
+	OK(pipe(pipes));
+	watch(s.e, pipes[0], EPOLLIN, 9);
+	EQ(peer_send(c, "x", 1, 0), 1);
+	poll_until(c->fd, POLLIN, POLLIN);
+	pthread_t thread;
+	pthread_create(&thread, NULL, add_later, &s);
+	struct epoll_event got;
+	EQ(epoll_wait(s.e, &got, 1, 10000), 1);
+	EQ(got.data.u64, 3);
+	pthread_join(thread, NULL);
+}
+
+static void *mod_later(void *argument)
+{
+	struct shared *s = argument;
+	sleep_ms(60);
+	struct epoll_event event = { EPOLLOUT, { .u64 = 4 } };
+	return (void *)(intptr_t)epoll_ctl(s->e, EPOLL_CTL_MOD, s->c->fd, &event);
+}
+
+static void changed_while_another_waits(struct conn *c)
+{
+	struct shared s = { c, (int)OK(epoll_create1(0)) };
+	watch(s.e, c->fd, EPOLLIN, 3);
+	pthread_t thread;
+	pthread_create(&thread, NULL, mod_later, &s);
+	struct epoll_event got;
+	EQ(epoll_wait(s.e, &got, 1, 10000), 1);
+	EQ(got.data.u64, 4);
+	EQ(got.events, EPOLLOUT);
+	pthread_join(thread, NULL);
+}
+
+static void the_end(struct conn *c)
+{
+	char in[8];
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN, 1);
+	EQ(peer_send(c, "bye", 3, 0), 3);
+	OK(peer_close(c));
+	poll_until(c->fd, POLLRDHUP, POLLRDHUP);
+	EQ(next(e, 0), EPOLLIN);
+	EQ(recv_all(c->fd, in, 8), 3);
+	EQ(next(e, 0), EPOLLIN);
+	rearm(e, c->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP, 1);
+	EQ(next(e, 0), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+	OK(shutdown(c->fd, SHUT_WR));
+	poll_until(c->fd, POLLHUP, POLLHUP);
+	EQ(next(e, 0), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
+}
+
+static void a_reset(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN | EPOLLET, 1);
+	EQ(next(e, 0), 0);
+	struct linger now = { 1, 0 };
+	OK(peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
+	OK(peer_close(c));
+	EQ(next(e, 5000), EPOLLIN | EPOLLERR | EPOLLHUP);
+}
+
+static void registered_before_accepting(struct conn *c)
+{
+	(void)c;
+	/* A listener, edge-triggered: an edge for each connection that arrives. */
+	struct sockaddr_storage addr;
+	socklen_t length;
+	int listener = tcp_listener(INET, 16, &addr, &length), e = (int)OK(epoll_create1(0));
+	set_nonblock(listener, true);
+	watch(e, listener, EPOLLIN | EPOLLET, 1);
+	int a[3];
+	for (int i = 0; i < 3; i++) {
+		a[i] = tcp_connect(INET, &addr, length);
+		EQ(next(e, 5000), EPOLLIN);
+		EQ(next(e, 0), 0);
+	}
+	for (int i = 0; i < 3; i++)
+		warm_up_fds(a[i], (int)OK(accept(listener, NULL, NULL)));
+	ERR(accept(listener, NULL, NULL), EAGAIN);
+}
+
+static void idle_wait_uses_no_processor(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0));
+	watch(e, c->fd, EPOLLIN, 1);
+	struct timespec before, after;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	for (int i = 0; i < 2; i++)
+		EQ(next(e, 300), 0);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	long ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+	TRUE(ms < 100);
+}
+
+static const struct test tests[] = {
+	TEST(level, EVERY),
+	TEST(waits, EVERY),
+	TEST(edge, EVERY),
+	TEST(edge_without_reading, EACH),
+	TEST(edge_for_each_arrival_while_asleep, EACH),
+	TEST(edge_waiting_at_registration, EACH),
+	TEST(edge_reports_all_that_holds, EACH),
+	TEST(edge_of_room, EACH),
+	TEST(once, EACH),
+	TEST(data_bit_for_bit, EACH),
+	TEST(nested, EACH),
+	TEST(nested_loops_refused, ALONE),
+	TEST(refusals, EACH),
+	TEST(removed_is_silent, EACH),
+	TEST(no_events_asked, EACH),
+	TEST(closing_unregisters, EACH),
+	TEST(a_duplicate_keeps_it_registered, EACH),
+	TEST(a_duplicate_registered_too, EACH),
+	TEST(two_epolls_one_socket, EACH),
+	TEST(mixed_set, EACH),
+	TEST(fair_with_one_event, ALONE),
+	TEST(many_connections, ALONE),
+	TEST(signal_mask, EACH),
+	TEST(fine_timeout, EACH),
+	TEST(across_fork, EACH),
+	TEST(registration_is_shared, EACH),
+	TEST(exclusive, EACH),
+	TEST(added_while_another_waits, EACH),
+	TEST(changed_while_another_waits, EACH),
+	TEST(the_end, EVERY),
+	TEST(a_reset, EACH),
+	TEST(registered_before_accepting, ALONE),
+	TEST(idle_wait_uses_no_processor, EACH),
+};
+MAIN(tests)

@@ -1,0 +1,66 @@
+//! C's arguments as Rust values.
+
+use core::ffi::c_int;
+use libc::{iovec, msghdr, sockaddr, socklen_t};
+
+use crate::pcb::Address;
+use crate::sys::errno::{Ret, encode};
+use crate::sys::{Errno, call};
+use crate::transport::iov::Iov;
+
+/// The Internet address at `addr`, if there is one; and its family.
+pub unsafe fn address(addr: *const sockaddr, len: socklen_t) -> (Option<Address>, Option<c_int>) {
+    if addr.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
+        return (None, None);
+    }
+    // SAFETY: the caller's `len` bytes are readable; a zeroed sockaddr_storage is valid and larger than
+    // what is copied into it.
+    let storage = unsafe {
+        let mut storage: libc::sockaddr_storage = core::mem::zeroed();
+        let n = (len as usize).min(size_of_val(&storage));
+        core::ptr::copy_nonoverlapping(addr.cast::<u8>(), (&raw mut storage).cast(), n);
+        storage
+    };
+    (call::socket_address(&storage).map(Address::from), Some(c_int::from(storage.ss_family)))
+}
+
+/// Runs `f` on a cursor over one buffer.
+#[inline(always)]
+pub unsafe fn with_buffer(buf: *mut libc::c_void, n: usize, f: impl FnOnce(&mut Iov) -> Ret) -> isize {
+    let one = [iovec { iov_base: buf, iov_len: n }];
+    // SAFETY: the caller's buffer is valid for `n` bytes.
+    encode(unsafe { Iov::new(&one) }.and_then(|mut iov| f(&mut iov)))
+}
+
+const IOV_MAX: usize = 1024;
+
+/// Runs `f` on a cursor over an array of buffers.
+pub unsafe fn with_vector(iov: *const iovec, n: usize, f: impl FnOnce(&mut Iov) -> Ret) -> isize {
+    // SAFETY: the caller's array has `n` entries, each a valid buffer.
+    encode(unsafe { buffers(iov, n).and_then(|b| Iov::new(b)).and_then(|mut iov| f(&mut iov)) })
+}
+
+/// The caller's array of buffers.
+pub unsafe fn buffers<'a>(iov: *const iovec, n: usize) -> Result<&'a [iovec], Errno> {
+    match n {
+        0 => Ok(&[]),
+        _ if n > IOV_MAX => Err(Errno::EINVAL),
+        _ if iov.is_null() => Err(Errno::EFAULT),
+        // SAFETY: `n` entries, says the caller.
+        _ => Ok(unsafe { core::slice::from_raw_parts(iov, n) }),
+    }
+}
+
+/// The buffers of a message.
+pub unsafe fn message_buffers<'a>(msg: *const msghdr) -> Result<&'a [iovec], Errno> {
+    if msg.is_null() {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: a valid message, says the caller; too many buffers are EMSGSIZE for messages (recvmsg(2)).
+    unsafe {
+        if (*msg).msg_iovlen > IOV_MAX {
+            return Err(Errno(libc::EMSGSIZE));
+        }
+        buffers((*msg).msg_iov, (*msg).msg_iovlen)
+    }
+}

@@ -1,0 +1,143 @@
+//! sendmsg(2) and recvmsg(2), one or many; and the descriptors that travel in them.
+
+use core::ffi::{c_int, c_uint};
+use libc::{mmsghdr, msghdr, ssize_t, timespec};
+
+use super::decode::message_buffers;
+use crate::fd::table;
+use crate::pcb::block::flag;
+use crate::socket::recv::receive;
+use crate::socket::{route, send::send as send_stream};
+use crate::sys::clock::now_ns;
+use crate::sys::errno::{check, encode};
+use crate::sys::real::real;
+use crate::transport::iov::Iov;
+
+/// Calls `f` for every descriptor that `msg` carries (SCM_RIGHTS, unix(7)).
+unsafe fn for_descriptors(msg: *const msghdr, mut f: impl FnMut(c_int)) {
+    // SAFETY: a message whose control buffer the kernel has accepted or written; CMSG_FIRSTHDR and
+    // CMSG_NXTHDR stay within it.
+    unsafe {
+        if msg.is_null() || (*msg).msg_control.is_null() {
+            return;
+        }
+        let mut c = libc::CMSG_FIRSTHDR(msg);
+        while !c.is_null() {
+            if (*c).cmsg_level == libc::SOL_SOCKET && (*c).cmsg_type == libc::SCM_RIGHTS {
+                let bytes = ((*c).cmsg_len).saturating_sub(libc::CMSG_LEN(0) as usize);
+                let data = libc::CMSG_DATA(c).cast::<c_int>();
+                for i in 0..bytes / size_of::<c_int>() {
+                    f(data.add(i).read_unaligned());
+                }
+            }
+            c = libc::CMSG_NXTHDR(msg, c);
+        }
+    }
+}
+
+/// Descriptors in a message about to be sent will be held by another process as well.
+unsafe fn share_descriptors(msg: *const msghdr) {
+    // SAFETY: as the caller says.
+    unsafe {
+        for_descriptors(msg, |fd| {
+            if let Some(sock) = table::stream(fd) {
+                sock.pcb.set(flag::SHARED);
+            }
+        });
+    }
+}
+
+export! {
+    fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
+        // SAFETY: as the caller says.
+        unsafe {
+            let Some(sock) = table::stream(fd) else {
+                share_descriptors(msg);
+                return (real().sendmsg)(fd, msg, flags);
+            };
+            if flags & libc::MSG_FASTOPEN != 0 {
+                route::pin(sock);
+            }
+            encode(message_buffers(msg).and_then(|b| {
+                let mut source = Iov::new(b)?;
+                send_stream(sock, &mut source, flags, || check((real().sendmsg)(fd, msg, flags)))
+            }))
+        }
+    }
+
+    fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+        // SAFETY: as the caller says.
+        unsafe {
+            let Some(sock) = table::stream(fd) else {
+                let ret = (real().recvmsg)(fd, msg, flags);
+                if ret >= 0 {
+                    for_descriptors(msg, table::forget);
+                }
+                return ret;
+            };
+            let mut by_kernel = false;
+            let ret = message_buffers(msg).and_then(|b| {
+                let mut sink = Iov::new(b)?;
+                sink.discard(flags & libc::MSG_TRUNC != 0);
+                receive(sock, &mut sink, flags, || {
+                    by_kernel = true;
+                    check((real().recvmsg)(fd, msg, flags))
+                })
+            });
+            if ret.is_ok() && !by_kernel {
+                (*msg).msg_namelen = 0;
+                (*msg).msg_controllen = 0;
+                (*msg).msg_flags = flags & libc::MSG_OOB;
+            }
+            encode(ret)
+        }
+    }
+
+    fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int {
+        // SAFETY: as the caller says.
+        unsafe {
+            if table::stream(fd).is_none() {
+                return (real().sendmmsg)(fd, msgs, n, flags);
+            }
+            let mut sent = 0;
+            while sent < n.min(1024) {
+                let m = msgs.add(sent as usize);
+                let ret = sendmsg(fd, &raw const (*m).msg_hdr, flags);
+                if ret < 0 {
+                    return if sent > 0 { sent as c_int } else { -1 };
+                }
+                (*m).msg_len = ret as c_uint;
+                sent += 1;
+            }
+            sent as c_int
+        }
+    }
+
+    fn recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int {
+        // SAFETY: as the caller says.
+        unsafe {
+            if table::stream(fd).is_none() {
+                return (real().recvmmsg)(fd, msgs, n, flags, timeout);
+            }
+            let limit = timeout.as_ref().map(|t| now_ns().saturating_add(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64));
+            let mut flags = flags;
+            let mut got = 0;
+            while got < n.min(1024) {
+                let m = msgs.add(got as usize);
+                let ret = recvmsg(fd, &raw mut (*m).msg_hdr, flags & !libc::MSG_WAITFORONE);
+                if ret < 0 {
+                    return if got > 0 { got as c_int } else { -1 };
+                }
+                (*m).msg_len = ret as c_uint;
+                got += 1;
+                if ret == 0 || limit.is_some_and(|l| now_ns() >= l) {
+                    break;
+                }
+                if flags & libc::MSG_WAITFORONE != 0 {
+                    flags |= libc::MSG_DONTWAIT;
+                }
+            }
+            got as c_int
+        }
+    }
+}

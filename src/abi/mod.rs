@@ -1,0 +1,53 @@
+//! The C ABI: what programs call. Each export decodes its arguments, calls the floor below, and encodes the
+//! answer; a descriptor that is none of ours goes straight to the C library's own function. Owns the
+//! library's constructor and what happens around fork.
+//!
+//! The exports are `C-unwind`: a cancelled thread (pthread_cancel(3)) is unwound through them.
+
+macro_rules! export {
+    ($( $(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty $body:block )*) => {
+        $( $(#[$meta])* #[unsafe(no_mangle)] pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> $ret $body )*
+    };
+}
+
+mod decode;
+mod descriptors;
+mod epoll;
+mod message;
+mod poll;
+mod prefixed;
+mod process;
+mod receive;
+mod send;
+mod sockets;
+mod stdio;
+mod transfer;
+
+pub use prefixed::*;
+
+extern "C" fn before_fork() {
+    crate::fd::table::share_all();
+    crate::fd::epoll::before_fork();
+}
+
+extern "C" fn in_parent() {
+    crate::fd::epoll::after_fork_in_parent();
+}
+
+extern "C" fn in_child() {
+    crate::fd::epoll::after_fork_in_child();
+    crate::sys::thread::forget();
+    crate::shm::owner::forget();
+}
+
+/// Runs before the program: reads the environment, which programs may wipe, and registers for fork.
+extern "C" fn constructor() {
+    crate::sys::config::get();
+    crate::sys::real::real();
+    // SAFETY: three functions that live as long as the process.
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = constructor;

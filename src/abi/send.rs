@@ -1,0 +1,53 @@
+//! write(2), send(2) and their kin on one message.
+
+use core::ffi::{c_int, c_void};
+use libc::{iovec, size_t, sockaddr, socklen_t, ssize_t};
+
+use super::decode::{with_buffer, with_vector};
+use crate::fd::table;
+use crate::socket::{route, send::send as send_stream};
+use crate::sys::errno::check;
+use crate::sys::real::real;
+
+export! {
+    fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+        // SAFETY: as the caller says.
+        unsafe {
+            match table::stream(fd) {
+                None => (real().write)(fd, buf, n),
+                Some(sock) => with_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, 0, || check((real().write)(fd, buf, n)))),
+            }
+        }
+    }
+
+    fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
+        // SAFETY: as the caller says.
+        unsafe {
+            match table::stream(fd) {
+                Some(sock) if n >= 0 => with_vector(iov, n as usize, |source| send_stream(sock, source, 0, || check((real().writev)(fd, iov, n)))),
+                _ => (real().writev)(fd, iov, n),
+            }
+        }
+    }
+
+    fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t {
+        // SAFETY: as the caller says.
+        unsafe {
+            match table::stream(fd) {
+                None => (real().send)(fd, buf, n, flags),
+                Some(sock) => with_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, flags, || check((real().send)(fd, buf, n, flags)))),
+            }
+        }
+    }
+
+    fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, addr: *const sockaddr, len: socklen_t) -> ssize_t {
+        // SAFETY: as the caller says.
+        unsafe {
+            let Some(sock) = table::stream(fd) else { return (real().sendto)(fd, buf, n, flags, addr, len) };
+            if flags & libc::MSG_FASTOPEN != 0 {
+                route::pin(sock);
+            }
+            with_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, flags, || check((real().sendto)(fd, buf, n, flags, addr, len))))
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The command `landline`.
+
+fn main() -> std::process::ExitCode {
+    landline::cli::main()
+}

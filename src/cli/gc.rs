@@ -1,0 +1,52 @@
+//! `landline gc`: releases what dead processes held, and gives the memory that nobody uses back.
+
+use std::io;
+
+use serde::Serialize;
+
+use super::output::{self, Output, bytes};
+use super::stats::file_bytes;
+use crate::pcb::{reap, table};
+use crate::shm::{Arena, blocks};
+
+/// What was released.
+#[derive(Default, Serialize)]
+struct Released {
+    processes: u64,
+    sockets: u64,
+    circuits: u64,
+    /// Of the file's memory.
+    bytes: u64,
+}
+
+fn release(arena: &Arena) -> Released {
+    let circuits = || table::all_circuits(arena).count() as u64;
+    let (circuits_before, bytes_before) = (circuits(), file_bytes());
+    let swept = reap::sweep(arena, true);
+    blocks::trim(&arena.lock());
+    Released {
+        processes: swept.processes.into(),
+        sockets: swept.sockets.into(),
+        circuits: circuits_before.saturating_sub(circuits()),
+        bytes: bytes_before.saturating_sub(file_bytes()),
+    }
+}
+
+pub fn collect(out: &mut Output, arena: Option<&Arena>, json: bool) -> io::Result<()> {
+    let released = arena.map(release).unwrap_or_default();
+    if json {
+        return output::json(out, &released);
+    }
+    if arena.is_none() {
+        return writeln!(out, "there is no arena: nothing to release");
+    }
+    let count = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    writeln!(
+        out,
+        "released: {}, {}, {}, {} of memory",
+        count(released.processes, "dead process", "dead processes"),
+        count(released.sockets, "socket", "sockets"),
+        count(released.circuits, "circuit", "circuits"),
+        bytes(released.bytes),
+    )
+}

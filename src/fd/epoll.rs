@@ -1,0 +1,245 @@
+//! epoll(7): the instances of this process and the calls.
+//!
+//! A real epoll instance lies underneath and carries every registration, with a token of ours as its data.
+//! Sockets that are on the ring are registered there edge-triggered, so that doorbells and the end of the
+//! connection wake; what they are ready for is worked out from the arena (`epoll_set`).
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use libc::{c_int, epoll_event, sigset_t};
+use once_cell::sync::OnceCell;
+
+use super::epoll_set::Set;
+use super::table;
+use crate::shm::owner::Me;
+use crate::shm::{arena, arena::joined};
+use crate::socket::Sock;
+use crate::socket::spin::{self, Peer};
+use crate::socket::{route, stats};
+use crate::sys::clock::Deadline;
+use crate::sys::errno::Ret;
+use crate::sys::mutex::Mutex;
+use crate::sys::{Errno, call};
+use crate::transport::notifier;
+
+const MOST: usize = 4096;
+static INSTANCES: [OnceCell<Instance>; MOST] = [const { OnceCell::new() }; MOST];
+/// One past the highest number in use.
+static HIGH: AtomicU32 = AtomicU32::new(1);
+/// How deep epoll instances are looked into one another (the kernel's own limit).
+const DEPTH: u32 = 5;
+/// Looks of a spinning wait between two of the kernel.
+const LOOKS_PER_KERNEL: u32 = 64;
+const LOOKS_BEHIND_DOORBELLS: u32 = 16;
+
+struct Instance {
+    /// Descriptors of this process that refer to it; 0 where the number is free.
+    descriptors: AtomicU32,
+    set: Mutex<Set>,
+}
+
+fn instance(number: u32) -> Option<&'static Instance> {
+    INSTANCES.get(number as usize)?.get()
+}
+
+/// The set behind an instance.
+pub fn set_of(number: u32) -> Option<&'static Mutex<Set>> {
+    Some(&instance(number)?.set)
+}
+
+fn all() -> impl Iterator<Item = &'static Instance> {
+    (1..HIGH.load(Ordering::Acquire)).filter_map(instance).filter(|i| i.descriptors.load(Ordering::Relaxed) > 0)
+}
+
+/// A new instance behind the real one `fd`. Where there are too many it stays the kernel's alone.
+pub fn created(fd: c_int) {
+    for number in 1..MOST as u32 {
+        let Some(cell) = INSTANCES.get(number as usize) else { return };
+        let i = cell.get_or_init(|| Instance { descriptors: AtomicU32::new(0), set: Mutex::new(Set::default()) });
+        if i.descriptors.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            *i.set.lock() = Set::new(fd);
+            HIGH.fetch_max(number + 1, Ordering::Release);
+            table::set_epoll(fd, number);
+            return;
+        }
+    }
+}
+
+pub fn duplicated(number: u32) {
+    if let Some(i) = instance(number) {
+        i.descriptors.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A descriptor of the instance is being closed.
+pub fn close(number: u32) {
+    let Some(i) = instance(number) else { return };
+    if i.descriptors.load(Ordering::Acquire) == 1 {
+        let notifier = i.set.lock().dissolve();
+        if let (Some(arena), true) = (joined(), notifier != 0) {
+            notifier::free(&arena.lock(), notifier);
+        }
+    }
+    i.descriptors.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// Descriptor `fd` is being closed: its registrations go with it, as the kernel's do.
+pub fn forget(fd: c_int) {
+    for i in all() {
+        i.set.lock().forget(fd);
+    }
+}
+
+/// Descriptor `fd` is being closed, `other` refers to the same socket.
+pub fn rehome(fd: c_int, other: Sock) {
+    for i in all() {
+        i.set.lock().rehome(fd, other);
+    }
+}
+
+/// Around fork: the sets are whole in the child's copy.
+pub fn before_fork() {
+    all().for_each(|i| i.set.hold());
+}
+
+pub fn after_fork_in_parent() {
+    all().for_each(|i| i.set.let_go());
+}
+
+pub fn after_fork_in_child() {
+    all().for_each(|i| i.set.let_go());
+}
+
+/// epoll_ctl(2).
+pub fn ctl(ep: c_int, op: c_int, fd: c_int, event: Option<(u32, u64)>) -> Option<Ret> {
+    let table::Entry::Epoll(number) = table::lookup(ep) else {
+        // An instance that we do not see into: the socket must stay where the kernel sees it.
+        if let Some(sock) = table::stream(fd) {
+            route::pin(sock);
+        }
+        return None;
+    };
+    let set = set_of(number)?;
+    Some(match (op, event) {
+        (libc::EPOLL_CTL_ADD, Some((events, data))) => set.lock().add(ep, fd, events, data, table::lookup(fd)),
+        (libc::EPOLL_CTL_MOD, Some((events, data))) => set.lock().modify(ep, fd, events, data, table::lookup(fd)),
+        (libc::EPOLL_CTL_DEL, _) => set.lock().delete(ep, fd),
+        _ => return None,
+    })
+}
+
+/// epoll_wait(2) and its kin, into `events`.
+pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
+    let Some(set) = set_of(number) else { return call::epoll_wait(ep, events, deadline, mask) };
+    let mut calls = 0u32;
+    loop {
+        let (kernel_first, rings) = {
+            let mut set = set.lock();
+            set.refresh(ep);
+            (set.is_kernels_turn(), set.has_rings())
+        };
+        calls = calls.wrapping_add(1);
+        let mut n = if kernel_first { look_at_kernel(ep, set, events, 0, mask)? } else { 0 };
+        n += set.lock().collect(events.get_mut(n..).unwrap_or(&mut []));
+        if n == 0 && !kernel_first {
+            n = look_at_kernel(ep, set, events, 0, mask)?;
+            if n == 0 {
+                n = set.lock().collect(events);
+            }
+        }
+        if n > 0 || deadline.is_now() {
+            return Ok(n);
+        }
+        if rings && calls == 1 {
+            n = spin(ep, set, events, deadline, mask)?;
+            if n > 0 {
+                return Ok(n);
+            }
+        }
+        if deadline.passed() {
+            return Ok(0);
+        }
+        let ready = set.lock().prepare_sleep(DEPTH);
+        let slept = if ready {
+            Ok(0)
+        } else {
+            if rings && let Some(arena) = arena() {
+                stats::sleeps(arena);
+            }
+            call::epoll_wait(ep, events, deadline, mask)
+        };
+        let mut set = set.lock();
+        set.end_sleep(DEPTH);
+        n = set.translate(ep, events, slept?);
+        if n > 0 {
+            // What the kernel brought comes first, and the rings add theirs.
+            n += set.collect(events.get_mut(n..).unwrap_or(&mut []));
+            return Ok(n);
+        }
+    }
+}
+
+/// Looks at the kernel's instance without waiting, behind the `n` events there are already; what it tells
+/// of ring sockets shows in the next `collect`.
+fn look_at_kernel(ep: c_int, set: &Mutex<Set>, events: &mut [epoll_event], n: usize, mask: Option<&sigset_t>) -> Ret {
+    let rest = events.get_mut(n..).unwrap_or(&mut []);
+    if rest.is_empty() {
+        return Ok(0);
+    }
+    // Doorbells are not for the program: behind them may be something that is.
+    for _ in 0..LOOKS_BEHIND_DOORBELLS {
+        let got = call::epoll_wait(ep, rest, Deadline::NOW, mask)?;
+        if got == 0 {
+            break;
+        }
+        let told = set.lock().translate(ep, rest, got);
+        if told > 0 || got < rest.len() {
+            return Ok(told);
+        }
+    }
+    Ok(0)
+}
+
+fn spin(ep: c_int, set: &Mutex<Set>, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
+    let mut looks = 0u32;
+    let mut found: Ret = Ok(0);
+    let peer = if set.lock().peers_are_here() { Peer::Here } else { Peer::Elsewhere };
+    spin::until(peer, || {
+        looks += 1;
+        found = if looks.is_multiple_of(LOOKS_PER_KERNEL) { look_at_kernel(ep, set, events, 0, mask) } else { Ok(set.lock().collect(events)) };
+        found != Ok(0) || (looks.is_multiple_of(LOOKS_PER_KERNEL) && deadline.passed())
+    });
+    match found {
+        Err(Errno::EINTR) => Err(Errno::EINTR),
+        other => other,
+    }
+}
+
+/// Whether an instance has ring sockets ready: for those who poll the instance itself.
+pub fn is_ready(number: u32) -> bool {
+    set_of(number).and_then(|s| s.try_lock().map(|mut s| s.peek(DEPTH))).unwrap_or(false)
+}
+
+/// Takes what the kernel's instance has and keeps what the program is to be told for its next wait.
+pub fn absorb(ep: c_int, number: u32) {
+    if let Some(set) = set_of(number) {
+        set.lock().absorb(ep);
+    }
+}
+
+/// Prepares an instance for somebody who goes to sleep on its descriptor; true if it is ready already.
+pub fn prepare_sleep(number: u32, depth: u32) -> bool {
+    set_of(number).is_some_and(|s| s.lock().prepare_sleep(depth))
+}
+
+pub fn end_sleep(number: u32, depth: u32) {
+    if let Some(set) = set_of(number) {
+        set.lock().end_sleep(depth);
+    }
+}
+
+/// A notifier for a set of this process; 0 where there is none to be had.
+pub fn new_notifier() -> u32 {
+    let Some(arena) = arena() else { return 0 };
+    let Some(me) = Me::get(arena) else { return 0 };
+    notifier::allocate(&arena.lock(), me.slot()).unwrap_or(0)
+}

@@ -1,0 +1,664 @@
+//! What an epoll instance watches: registrations, and which of those on the ring are ready.
+//!
+//! Ring sockets that had news lately are *hot*: every wait looks at them directly. One that stays quiet is
+//! *armed*: its next news sets its bit in the instance's notifier, and it is not looked at before that. So
+//! a wait costs as much as is going on, not as much as is registered, and busy sockets cost their senders
+//! nothing.
+
+use core::sync::atomic::Ordering;
+use libc::{
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
+    EPOLLWAKEUP, c_int, epoll_event,
+};
+
+use super::epoll;
+use super::table::Entry;
+use crate::pcb::block::flag;
+use crate::socket::{Endpoint, Sock, ready, route};
+use crate::sys::clock::{Deadline, now_ns};
+use crate::sys::errno::Ret;
+use crate::sys::{Errno, call, thread};
+use crate::transport::notifier::{self, notifier};
+
+/// How the anchor of a ring socket is registered: the writable edge that comes with every (re-)registration
+/// makes a sleeping wait look again.
+const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLOUT) as u32 | EPOLLET as u32;
+/// Always reported.
+const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
+/// A hot socket is armed after this many looks in vain, sooner where there are many.
+const QUIET_LOOKS: u32 = 400;
+const QUIET_LOOKS_IF_MANY: u32 = 24;
+const MANY: usize = 64;
+/// While rings are ready the kernel is looked at this often.
+const KERNEL_EVERY_NS: u64 = 20_000;
+/// What may stand beside EPOLLEXCLUSIVE (epoll_ctl(2)).
+const WITH_EXCLUSIVE: u32 = (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLEXCLUSIVE) as u32 | EPOLLET as u32;
+
+/// How a registration is watched.
+#[derive(Clone, Copy)]
+enum Watch {
+    /// By the kernel alone.
+    Kernel,
+    /// By the kernel, but the socket may come to the ring.
+    Unjoined(Sock),
+    Ring(Endpoint),
+    /// Another epoll instance.
+    Nested(u32),
+}
+
+/// One registration.
+struct Reg {
+    fd: c_int,
+    /// Counts the uses of this entry; part of the token.
+    generation: u32,
+    in_use: bool,
+    events: u32,
+    data: u64,
+    watch: Watch,
+    /// A one-shot registration that has fired.
+    disabled: bool,
+    /// News since the last report (edge-triggered).
+    edge: bool,
+    head_seen: u64,
+    end_seen: u32,
+    is_hot: bool,
+    is_armed: bool,
+    quiet: u32,
+    /// The head of the receiving direction when nothing was ready; `NOT_IDLE` where that is to be worked out.
+    idle_head: u64,
+}
+
+/// No head is ever this.
+const NOT_IDLE: u64 = u64::MAX;
+/// Every so many looks all of a quiet socket's state is looked at, not its head alone.
+const WHOLE_LOOK_EVERY: u32 = 16;
+
+impl Reg {
+    fn is_edge_triggered(&self) -> bool {
+        self.events & EPOLLET as u32 != 0
+    }
+}
+
+/// The registrations of an instance.
+#[derive(Default)]
+pub struct Set {
+    ep: c_int,
+    pid: u32,
+    regs: Vec<Reg>,
+    free: Vec<u32>,
+    /// Registration of a descriptor, plus one.
+    by_fd: Vec<u32>,
+    hot: Vec<u32>,
+    unjoined: Vec<u32>,
+    nested: Vec<u32>,
+    rings: usize,
+    notifier: u32,
+    changes_seen: u64,
+    /// When the kernel's instance was last looked at, 0: is to be looked at now.
+    kernel_seen_ns: u64,
+    /// The last look at the rings filled the program's array.
+    was_full: bool,
+    turn: usize,
+    next_hot: usize,
+    /// Events of the kernel's that nobody has been told yet.
+    stash: Vec<epoll_event>,
+}
+
+fn token(index: u32, generation: u32) -> u64 {
+    u64::from(index) | u64::from(generation) << 32
+}
+
+impl Set {
+    pub fn new(ep: c_int) -> Set {
+        Set { ep, pid: thread::pid(), ..Set::default() }
+    }
+
+    pub fn has_rings(&self) -> bool {
+        self.rings > 0
+    }
+
+    /// Whether the kernel is to be looked at before the rings: now and then, so that neither starves, and
+    /// after a change of registrations, whose echo from the kernel is no news.
+    pub fn is_kernels_turn(&mut self) -> bool {
+        let now = now_ns();
+        let due = (self.was_full && self.is_kernels_share()) || now - self.kernel_seen_ns > KERNEL_EVERY_NS;
+        self.was_full = false;
+        if due {
+            self.kernel_seen_ns = now;
+        }
+        due
+    }
+
+    /// Where one call cannot tell all that is ready, each side has a share of the calls as large as its
+    /// number of registrations.
+    fn is_kernels_share(&mut self) -> bool {
+        let kernel = self.regs.len().saturating_sub(self.free.len() + self.rings);
+        let all = (kernel + self.hot.len()).max(1);
+        self.turn = self.turn.wrapping_add(1) % all;
+        (self.turn + 1) * kernel / all != self.turn * kernel / all
+    }
+
+    /// The next wait looks at the kernel first.
+    fn changed(&mut self) {
+        self.kernel_seen_ns = 0;
+    }
+
+    fn find(&self, fd: c_int) -> Option<u32> {
+        self.by_fd.get(usize::try_from(fd).ok()?)?.checked_sub(1)
+    }
+
+    /// EPOLL_CTL_ADD.
+    pub fn add(&mut self, ep: c_int, fd: c_int, events: u32, data: u64, entry: Entry) -> Ret {
+        let Ok(slot) = usize::try_from(fd) else { return Err(Errno::EBADF) };
+        let exclusive = events & EPOLLEXCLUSIVE as u32 != 0;
+        if exclusive && (events & !WITH_EXCLUSIVE != 0 || matches!(entry, Entry::Epoll(_))) {
+            return Err(Errno::EINVAL);
+        }
+        self.changed();
+        let index = self.free.last().copied().unwrap_or(self.regs.len() as u32);
+        let generation = self.regs.get(index as usize).map_or(0, |r| r.generation.wrapping_add(1));
+        let watch = match entry {
+            Entry::Plain => Watch::Kernel,
+            Entry::Stream(sock) => ready::on_ring(sock).map_or(Watch::Unjoined(sock), Watch::Ring),
+            Entry::Epoll(number) => Watch::Nested(number),
+        };
+        let to_kernel = if matches!(watch, Watch::Ring(_)) { ANCHOR_EVENTS } else { events };
+        call::epoll_ctl(ep, EPOLL_CTL_ADD, fd, to_kernel, token(index, generation))?;
+        if let Some(old) = self.find(fd) {
+            // The kernel knew nothing of it: it was closed behind our back.
+            self.remove(old);
+        }
+        let index = self.free.pop().unwrap_or(index);
+        let reg = Reg {
+            fd,
+            generation,
+            in_use: true,
+            events,
+            data,
+            watch,
+            disabled: false,
+            edge: true,
+            head_seen: 0,
+            end_seen: 0,
+            is_hot: false,
+            is_armed: false,
+            quiet: 0,
+            idle_head: NOT_IDLE,
+        };
+        match self.regs.get_mut(index as usize) {
+            Some(r) => *r = reg,
+            None => self.regs.push(reg),
+        }
+        if self.by_fd.len() <= slot {
+            self.by_fd.resize(slot + 1, 0);
+        }
+        if let Some(word) = self.by_fd.get_mut(slot) {
+            *word = index + 1;
+        }
+        match watch {
+            Watch::Ring(_) => self.begin_ring(index),
+            Watch::Unjoined(_) => self.unjoined.push(index),
+            Watch::Nested(_) => self.nested.push(index),
+            Watch::Kernel => {}
+        }
+        Ok(0)
+    }
+
+    /// EPOLL_CTL_MOD.
+    pub fn modify(&mut self, ep: c_int, fd: c_int, events: u32, data: u64, entry: Entry) -> Ret {
+        let Some(index) = self.find(fd) else { return call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, events, data) };
+        if let (Some(Watch::Unjoined(_)), Entry::Stream(sock)) = (self.watch(index), entry)
+            && let Some(endpoint) = ready::on_ring(sock)
+        {
+            self.convert(ep, index, endpoint);
+        }
+        self.changed();
+        let sleepers = notifier_of(self.notifier).is_some_and(|n| n.has_sleepers());
+        let Some(reg) = self.regs.get_mut(index as usize) else { return Err(Errno::ENOENT) };
+        let is_ring = matches!(reg.watch, Watch::Ring(_));
+        if is_ring && (events | reg.events) & EPOLLEXCLUSIVE as u32 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if !is_ring || sleepers {
+            let to_kernel = if is_ring { ANCHOR_EVENTS } else { events };
+            call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, to_kernel, token(index, reg.generation))?;
+        }
+        reg.events = events;
+        reg.data = data;
+        reg.disabled = false;
+        reg.edge = true;
+        if is_ring {
+            self.heat(index);
+        }
+        Ok(0)
+    }
+
+    /// EPOLL_CTL_DEL.
+    pub fn delete(&mut self, ep: c_int, fd: c_int) -> Ret {
+        let ret = call::epoll_ctl(ep, EPOLL_CTL_DEL, fd, 0, 0);
+        if ret.is_ok() {
+            self.forget(fd);
+        }
+        ret
+    }
+
+    /// The descriptor is closed, or no longer watched.
+    pub fn forget(&mut self, fd: c_int) {
+        if let Some(index) = self.find(fd) {
+            self.remove(index);
+        }
+    }
+
+    /// The descriptor is closed, but `other` refers to the same socket: the registration stays, without a
+    /// number of its own.
+    pub fn rehome(&mut self, fd: c_int, other: Sock) {
+        let Some(index) = self.find(fd) else { return };
+        if let (Some(reg), Some(word)) = (self.regs.get_mut(index as usize), self.by_fd.get_mut(fd as usize)) {
+            *word = 0;
+            reg.fd = other.fd;
+            match &mut reg.watch {
+                Watch::Ring(endpoint) => endpoint.sock = other,
+                Watch::Unjoined(sock) => *sock = other,
+                _ => {}
+            }
+        }
+    }
+
+    fn remove(&mut self, index: u32) {
+        let Some(reg) = self.regs.get_mut(index as usize).filter(|r| r.in_use) else { return };
+        reg.in_use = false;
+        reg.generation = reg.generation.wrapping_add(1);
+        if let Watch::Ring(endpoint) = reg.watch {
+            self.rings -= 1;
+            if reg.is_armed {
+                endpoint.rx.control.readable.disarm(self.notifier);
+                endpoint.tx.control.writable.disarm(self.notifier);
+            }
+        }
+        if let Some(word) = self.by_fd.get_mut(reg.fd as usize).filter(|w| **w == index + 1) {
+            *word = 0;
+        }
+        reg.watch = Watch::Kernel;
+        reg.is_hot = false;
+        for list in [&mut self.hot, &mut self.unjoined, &mut self.nested] {
+            list.retain(|&i| i != index);
+        }
+        self.free.push(index);
+    }
+
+    /// The instance is gone; returns its notifier.
+    pub fn dissolve(&mut self) -> u32 {
+        let fds: Vec<c_int> = self.regs.iter().filter(|r| r.in_use).map(|r| r.fd).collect();
+        for fd in fds {
+            self.forget(fd);
+        }
+        let notifier = if self.pid == thread::pid() { self.notifier } else { 0 };
+        *self = Set::default();
+        notifier
+    }
+
+    fn watch(&self, index: u32) -> Option<Watch> {
+        self.regs.get(index as usize).filter(|r| r.in_use).map(|r| r.watch)
+    }
+
+    /// A socket has come to the ring: from now on it is watched there.
+    fn convert(&mut self, ep: c_int, index: u32, endpoint: Endpoint) {
+        let Some(reg) = self.regs.get_mut(index as usize) else { return };
+        let token = token(index, reg.generation);
+        if call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, ANCHOR_EVENTS, token).is_err() {
+            // An exclusive registration cannot be modified.
+            let _ = call::epoll_ctl(ep, EPOLL_CTL_DEL, reg.fd, 0, 0);
+            let _ = call::epoll_ctl(ep, EPOLL_CTL_ADD, reg.fd, ANCHOR_EVENTS, token);
+        }
+        reg.watch = Watch::Ring(endpoint);
+        self.unjoined.retain(|&i| i != index);
+        self.begin_ring(index);
+    }
+
+    fn begin_ring(&mut self, index: u32) {
+        if self.notifier == 0 {
+            self.notifier = epoll::new_notifier();
+        }
+        self.rings += 1;
+        self.heat(index);
+    }
+
+    fn heat(&mut self, index: u32) {
+        if let Some(reg) = self.regs.get_mut(index as usize) {
+            reg.quiet = 0;
+            reg.idle_head = NOT_IDLE;
+            if !reg.is_hot {
+                reg.is_hot = true;
+                self.hot.push(index);
+            }
+        }
+    }
+
+    /// Converts the sockets that have come to the ring since the last time, and after a fork makes the
+    /// instance this process's own.
+    pub fn refresh(&mut self, ep: c_int) {
+        if self.pid != thread::pid() {
+            self.pid = thread::pid();
+            self.notifier = if self.rings > 0 { epoll::new_notifier() } else { 0 };
+            let rings: Vec<u32> = (0..self.regs.len() as u32).filter(|&i| matches!(self.watch(i), Some(Watch::Ring(_)))).collect();
+            for index in rings {
+                if let Some(reg) = self.regs.get_mut(index as usize) {
+                    reg.is_armed = false;
+                }
+                self.heat(index);
+            }
+        }
+        let changes = route::PATH_CHANGES.load(Ordering::SeqCst);
+        if changes == self.changes_seen {
+            return;
+        }
+        self.changes_seen = changes;
+        let joined: Vec<(u32, Endpoint)> = self
+            .unjoined
+            .iter()
+            .filter_map(|&i| match self.watch(i) {
+                Some(Watch::Unjoined(sock)) => Some((i, ready::on_ring(sock)?)),
+                _ => None,
+            })
+            .collect();
+        for (index, endpoint) in joined {
+            self.convert(ep, index, endpoint);
+        }
+    }
+
+    /// Fills in the ring sockets that are ready; returns how many.
+    #[inline]
+    pub fn collect(&mut self, events: &mut [epoll_event]) -> usize {
+        let mut n = self.unstash(events);
+        self.take_news();
+        let count = self.hot.len();
+        if count == 0 && self.nested.is_empty() {
+            return n;
+        }
+        let quiet_looks = if count > MANY { QUIET_LOOKS_IF_MANY } else { QUIET_LOOKS };
+        let mut cooled = false;
+        let start = if count > 0 { self.next_hot % count } else { 0 };
+        let mut looked = 0;
+        while looked < count && n < events.len() {
+            let at = (start + looked) % count;
+            looked += 1;
+            let Some(reg) = self.hot.get(at).and_then(|&i| self.regs.get_mut(i as usize)) else { continue };
+            let found = reg.look();
+            if found != 0 {
+                if let Some(event) = events.get_mut(n) {
+                    *event = epoll_event { events: found, u64: reg.data };
+                }
+                n += 1;
+                reg.reported();
+            } else {
+                reg.quiet += 1;
+            }
+            cooled |= reg.disabled || reg.quiet > quiet_looks;
+        }
+        if n == events.len() {
+            self.next_hot = start + looked;
+            self.was_full = true;
+        }
+        if cooled {
+            self.cool(quiet_looks);
+        }
+        n
+    }
+
+    /// Sockets with news are hot again.
+    #[inline]
+    fn take_news(&mut self) {
+        let Some(notifier) = notifier_of(self.notifier) else { return };
+        if !notifier.has_news() {
+            return;
+        }
+        let (regs, hot) = (&mut self.regs, &mut self.hot);
+        notifier.take(|bit| {
+            if let Some(reg) = regs.get_mut(bit as usize).filter(|r| r.in_use) {
+                reg.is_armed = false;
+                reg.quiet = 0;
+                reg.idle_head = NOT_IDLE;
+                if !reg.is_hot && matches!(reg.watch, Watch::Ring(_)) {
+                    reg.is_hot = true;
+                    hot.push(bit);
+                }
+            }
+        });
+    }
+
+    /// Arms the sockets that have been quiet and stops looking at them.
+    fn cool(&mut self, quiet_looks: u32) {
+        let (regs, number) = (&mut self.regs, self.notifier);
+        self.hot.retain(|&i| {
+            let Some(reg) = regs.get_mut(i as usize) else { return false };
+            let cools = reg.disabled || (reg.quiet > quiet_looks && reg.arm(number, i));
+            reg.is_hot = !cools;
+            !cools
+        });
+    }
+
+    /// Arms everything for a sleep; true if something is ready after all, and there is to be none.
+    /// `end_sleep` is to follow in any case.
+    pub fn prepare_sleep(&mut self, depth: u32) -> bool {
+        let number = self.notifier;
+        if let Some(n) = notifier_of(number) {
+            n.begin_sleep();
+        }
+        let mut ready = !self.stash.is_empty();
+        for &i in &self.hot {
+            if let Some(reg) = self.regs.get_mut(i as usize) {
+                ready |= !reg.disabled && !reg.arm(number, i);
+            }
+        }
+        for &i in &self.nested {
+            if let (Some(Watch::Nested(inner)), 1..) = (self.watch(i), depth) {
+                ready |= epoll::prepare_sleep(inner, depth - 1);
+            }
+        }
+        ready || notifier_of(number).is_some_and(|n| n.has_news())
+    }
+
+    pub fn end_sleep(&mut self, depth: u32) {
+        if let Some(n) = notifier_of(self.notifier) {
+            n.end_sleep();
+        }
+        for &i in &self.nested {
+            if let (Some(Watch::Nested(inner)), 1..) = (self.watch(i), depth) {
+                epoll::end_sleep(inner, depth - 1);
+            }
+        }
+    }
+
+    /// Turns the kernel's first `n` events into the program's, in place; returns how many are left.
+    pub fn translate(&mut self, ep: c_int, events: &mut [epoll_event], n: usize) -> usize {
+        let mut kept = 0;
+        for i in 0..n {
+            let Some(&event) = events.get(i) else { break };
+            let Some(told) = self.digest(ep, event) else { continue };
+            if let Some(place) = events.get_mut(kept) {
+                *place = told;
+                kept += 1;
+            }
+        }
+        kept
+    }
+
+    /// One event of the kernel's: the program's, or none where it only concerned us.
+    fn digest(&mut self, ep: c_int, event: epoll_event) -> Option<epoll_event> {
+        let (word, index) = (event.u64, event.u64 as u32);
+        let reg = self.regs.get_mut(index as usize).filter(|r| r.in_use && r.generation == (word >> 32) as u32)?;
+        match reg.watch {
+            Watch::Ring(endpoint) => {
+                // What is on the ring shows by itself; what still comes through the kernel only here.
+                reg.edge |= !endpoint.is_past_kernel() && event.events & !(EPOLLOUT as u32) != 0;
+                endpoint.look_at_anchor();
+                self.heat(index);
+                None
+            }
+            Watch::Unjoined(sock) => match ready::on_ring(sock) {
+                Some(endpoint) => {
+                    reg.edge = true;
+                    self.convert(ep, index, endpoint);
+                    None
+                }
+                None => Some(epoll_event { events: event.events, u64: reg.data }),
+            },
+            Watch::Nested(inner) => {
+                let (data, fd) = (reg.data, reg.fd);
+                epoll::absorb(fd, inner);
+                epoll::is_ready(inner).then_some(epoll_event { events: EPOLLIN as u32, u64: data })
+            }
+            Watch::Kernel => Some(epoll_event { events: event.events, u64: reg.data }),
+        }
+    }
+
+    /// Takes what the kernel has, keeping what the program is to be told.
+    pub fn absorb(&mut self, ep: c_int) {
+        let mut events = [epoll_event { events: 0, u64: 0 }; 64];
+        if let Ok(n) = call::epoll_wait(ep, &mut events, Deadline::NOW, None) {
+            let n = self.translate(ep, &mut events, n);
+            self.stash.extend_from_slice(events.get(..n).unwrap_or(&[]));
+        }
+    }
+
+    fn unstash(&mut self, events: &mut [epoll_event]) -> usize {
+        if self.stash.is_empty() {
+            return self.report_nested(events);
+        }
+        let n = self.stash.len().min(events.len());
+        for (to, from) in events.iter_mut().zip(self.stash.drain(..n)) {
+            *to = from;
+        }
+        n
+    }
+
+    /// Inner instances that are ready by their rings.
+    fn report_nested(&mut self, events: &mut [epoll_event]) -> usize {
+        let mut n = 0;
+        for &i in &self.nested {
+            let Some(reg) = self.regs.get(i as usize).filter(|r| !r.disabled && r.events & EPOLLIN as u32 != 0) else { continue };
+            if let (Watch::Nested(inner), Some(event)) = (reg.watch, events.get_mut(n))
+                && epoll::is_ready(inner)
+            {
+                *event = epoll_event { events: EPOLLIN as u32, u64: reg.data };
+                n += 1;
+            }
+        }
+        n
+    }
+
+    /// Whether anything is ready, without reporting it.
+    pub fn peek(&mut self, depth: u32) -> bool {
+        self.refresh(self.ep);
+        self.take_news();
+        let regs = &mut self.regs;
+        !self.stash.is_empty()
+            || self.hot.iter().any(|&i| regs.get_mut(i as usize).is_some_and(|r| r.look() != 0))
+            || (depth > 0
+                && self.nested.iter().any(|&i| match self.regs.get(i as usize).map(|r| r.watch) {
+                    Some(Watch::Nested(inner)) => epoll::is_ready(inner),
+                    _ => false,
+                }))
+    }
+
+    /// Whether those who may answer last ran on this processor.
+    pub fn peers_are_here(&self) -> bool {
+        let cpu = thread::cpu();
+        let mut seen = false;
+        for &i in self.hot.iter().take(4) {
+            if let Some(Watch::Ring(endpoint)) = self.watch(i) {
+                endpoint.tx.produced.cpu.store(cpu, Ordering::Relaxed);
+                endpoint.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
+                let its = endpoint.rx.produced.cpu.load(Ordering::Relaxed);
+                if its != 0 && its != cpu {
+                    return false;
+                }
+                seen |= its == cpu;
+            }
+        }
+        seen
+    }
+}
+
+fn notifier_of(number: u32) -> Option<&'static notifier::Notifier> {
+    if number == 0 { None } else { notifier(crate::shm::arena()?, number) }
+}
+
+impl Reg {
+    /// The events to report now.
+    #[inline(always)]
+    fn look(&mut self) -> u32 {
+        let Watch::Ring(endpoint) = &self.watch else { return 0 };
+        // Whatever makes a quiet socket ready either moves the head or comes with an event of the kernel's.
+        let head = endpoint.rx.produced.head.load(Ordering::SeqCst);
+        if head == self.idle_head && endpoint.rx.produced.fin.load(Ordering::SeqCst) == 0 && !self.quiet.is_multiple_of(WHOLE_LOOK_EVERY) {
+            return 0;
+        }
+        let found = self.look_at_all();
+        let may_be_skipped = found == 0 && self.events & EPOLLOUT as u32 == 0;
+        self.idle_head = if may_be_skipped { head } else { NOT_IDLE };
+        found
+    }
+
+    fn look_at_all(&mut self) -> u32 {
+        let Watch::Ring(endpoint) = self.watch else { return 0 };
+        if self.disabled {
+            return 0;
+        }
+        if self.is_edge_triggered() && !self.has_edge(&endpoint) {
+            return 0;
+        }
+        let ready = endpoint.readiness();
+        let mut bits = ready.bits as u16 as u32;
+        let ask = ready.ask & self.events as i16;
+        if ask != 0 {
+            bits |= call::poll_one(self.fd, ask, Deadline::NOW).map_or(0, |b| b as u16 as u32 & ask as u16 as u32);
+        }
+        bits & (self.events | ALWAYS)
+    }
+
+    /// Whether anything came since the last report of an edge-triggered registration.
+    fn has_edge(&mut self, endpoint: &Endpoint) -> bool {
+        let head = endpoint.rx.produced.head.load(Ordering::Acquire);
+        let room = endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable();
+        self.edge |= head != self.head_seen || room || endpoint.end_code() != self.end_seen;
+        self.edge
+    }
+
+    fn reported(&mut self) {
+        self.quiet = 0;
+        self.edge = false;
+        if let Watch::Ring(endpoint) = self.watch {
+            self.head_seen = endpoint.rx.produced.head.load(Ordering::Acquire);
+            self.end_seen = endpoint.end_code();
+            if endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable() {
+                endpoint.sock.pcb.clear(flag::NO_SPACE);
+            }
+        }
+        if self.events & EPOLLONESHOT as u32 != 0 {
+            self.disabled = true;
+        }
+    }
+
+    /// Asks for the next news. False if there is something to report at once.
+    fn arm(&mut self, number: u32, index: u32) -> bool {
+        let Watch::Ring(endpoint) = self.watch else { return true };
+        if number == 0 || index >= notifier::BITS {
+            // No bit to be had: the doorbell is rung for every arrival.
+            endpoint.rx.control.readable.declare_asleep();
+        } else {
+            endpoint.rx.control.readable.arm(number, index);
+        }
+        self.is_armed = true;
+        self.idle_head = NOT_IDLE;
+        if self.events & EPOLLOUT as u32 != 0 && (!endpoint.is_writable() || endpoint.sock.pcb.has(flag::NO_SPACE)) {
+            endpoint.tx.writer.wake_at.store(endpoint.wake_point(), Ordering::SeqCst);
+            if number == 0 || index >= notifier::BITS {
+                endpoint.tx.control.writable.declare_asleep();
+            } else {
+                endpoint.tx.control.writable.arm(number, index);
+            }
+        }
+        self.look() == 0
+    }
+}

@@ -1,0 +1,229 @@
+//! poll(2) over mixed sets.
+
+use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLPRI, POLLRDHUP, c_int, c_short, pollfd, sigset_t};
+
+use super::epoll;
+use super::table::{self, Entry};
+use crate::pcb::block::flag;
+use crate::socket::spin::{self, Peer};
+use crate::socket::{Endpoint, ready, stats};
+use crate::sys::call;
+use crate::sys::clock::Deadline;
+use crate::sys::errno::Ret;
+
+const ALWAYS: c_short = POLLERR | POLLHUP | POLLNVAL;
+const ON_STACK: usize = 64;
+const LOOKS_PER_KERNEL: u32 = 64;
+const DEPTH: u32 = 4;
+
+/// What a descriptor is for a poll.
+#[derive(Clone, Copy)]
+enum Kind {
+    Kernel,
+    Ring(Endpoint),
+    Epoll(u32),
+}
+
+fn kind(fd: c_int) -> Kind {
+    if fd < 0 {
+        return Kind::Kernel;
+    }
+    match table::lookup(fd) {
+        Entry::Stream(sock) => ready::on_ring(sock).map_or(Kind::Kernel, Kind::Ring),
+        Entry::Epoll(number) => Kind::Epoll(number),
+        Entry::Plain => Kind::Kernel,
+    }
+}
+
+/// poll(2): fills in `revents`, returns how many are not zero.
+///
+/// # Errors
+/// `EINTR` and the rest of ppoll(2).
+pub fn poll(fds: &mut [pollfd], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
+    if fds.len() <= ON_STACK {
+        let mut kinds = [Kind::Kernel; ON_STACK];
+        let mut real = [pollfd { fd: -1, events: 0, revents: 0 }; ON_STACK];
+        let n = fds.len();
+        match (kinds.get_mut(..n), real.get_mut(..n)) {
+            (Some(kinds), Some(real)) => poll_with(fds, kinds, real, deadline, mask),
+            _ => Ok(0),
+        }
+    } else {
+        let mut kinds = vec![Kind::Kernel; fds.len()];
+        let mut real = vec![pollfd { fd: -1, events: 0, revents: 0 }; fds.len()];
+        poll_with(fds, &mut kinds, &mut real, deadline, mask)
+    }
+}
+
+fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
+    let mut special = 0;
+    for (k, f) in kinds.iter_mut().zip(fds.iter()) {
+        *k = kind(f.fd);
+        special += usize::from(!matches!(k, Kind::Kernel));
+    }
+    if special == 0 {
+        return call::poll_many(fds, deadline.left(), mask);
+    }
+    let mut set = PollSet { fds, kinds, real };
+    let mut spun = false;
+    loop {
+        let n = set.look();
+        if n > 0 || deadline.is_now() {
+            return set.with_kernel(Deadline::NOW, mask);
+        }
+        if !spun {
+            spun = true;
+            if let Some(ret) = set.spin(mask) {
+                return ret;
+            }
+        }
+        set.declare(true);
+        let ret = if set.look() > 0 { set.with_kernel(Deadline::NOW, mask) } else { set.sleep(deadline, mask) };
+        set.declare(false);
+        if ret != Ok(0) || deadline.passed() {
+            return ret;
+        }
+        for (k, f) in set.kinds.iter_mut().zip(set.fds.iter()) {
+            *k = kind(f.fd);
+        }
+    }
+}
+
+struct PollSet<'a> {
+    fds: &'a mut [pollfd],
+    kinds: &'a mut [Kind],
+    real: &'a mut [pollfd],
+}
+
+impl PollSet<'_> {
+    /// Fills in what is known without the kernel; returns how many are ready.
+    fn look(&mut self) -> usize {
+        let mut n = 0;
+        for (f, k) in self.fds.iter_mut().zip(self.kinds.iter()) {
+            f.revents = match k {
+                Kind::Kernel => 0,
+                Kind::Ring(ep) => ep.readiness().bits & (f.events | ALWAYS),
+                Kind::Epoll(number) if f.events & POLLIN != 0 && epoll::is_ready(*number) => POLLIN,
+                Kind::Epoll(_) => 0,
+            };
+            n += usize::from(f.revents != 0);
+        }
+        n
+    }
+
+    /// Asks the kernel about the others, and about the ends of connections, until `deadline`; then fills in
+    /// everything. Returns how many are ready.
+    fn with_kernel(&mut self, deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
+        for (r, (f, k)) in self.real.iter_mut().zip(self.fds.iter().zip(self.kinds.iter())) {
+            let events = match k {
+                Kind::Kernel | Kind::Epoll(_) => f.events,
+                Kind::Ring(ep) => (ep.readiness().ask & f.events) | anchor_events(ep),
+            };
+            *r = pollfd { fd: f.fd, events, revents: 0 };
+        }
+        let ret = call::poll_many(self.real, deadline.left(), mask);
+        if let Err(e) = ret {
+            return if self.look() > 0 { self.count() } else { Err(e) };
+        }
+        for (f, (k, r)) in self.fds.iter_mut().zip(self.kinds.iter().zip(self.real.iter())) {
+            f.revents = match k {
+                Kind::Kernel => r.revents,
+                Kind::Ring(ep) => {
+                    // A doorbell is left for others who poll the same socket, unless it says nothing to us.
+                    let over = r.revents & (POLLRDHUP | POLLHUP | POLLERR) != 0;
+                    if over || (r.revents != 0 && ep.readiness().bits & (f.events | ALWAYS) == 0) {
+                        ep.look_at_anchor();
+                    }
+                    let ready = ep.readiness();
+                    (ready.bits | (r.revents & ready.ask)) & (f.events | ALWAYS)
+                }
+                Kind::Epoll(number) => {
+                    if r.revents & POLLIN != 0 {
+                        epoll::absorb(f.fd, *number);
+                    }
+                    if f.events & POLLIN != 0 && epoll::is_ready(*number) { POLLIN } else { r.revents & !POLLIN }
+                }
+            };
+        }
+        self.count()
+    }
+
+    fn count(&self) -> Ret {
+        Ok(self.fds.iter().filter(|f| f.revents != 0).count())
+    }
+
+    fn sleep(&mut self, deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
+        if let Some(Kind::Ring(ep)) = self.kinds.iter().find(|k| matches!(k, Kind::Ring(_))) {
+            stats::sleeps(ep.sock.arena);
+        }
+        self.with_kernel(deadline, mask)
+    }
+
+    /// Declares this thread asleep on every ring, or awake.
+    fn declare(&self, asleep: bool) {
+        for (f, k) in self.fds.iter().zip(self.kinds.iter()) {
+            match k {
+                Kind::Ring(ep) if asleep => {
+                    ep.rx.control.readable.declare_asleep();
+                    if f.events & libc::POLLOUT != 0 {
+                        ep.declare_writer(ep.wake_point());
+                    }
+                }
+                Kind::Ring(ep) => {
+                    ep.rx.control.readable.declare_awake();
+                    if f.events & libc::POLLOUT != 0 {
+                        ep.tx.control.writable.declare_awake();
+                    }
+                }
+                Kind::Epoll(number) if asleep => {
+                    epoll::prepare_sleep(*number, DEPTH);
+                }
+                Kind::Epoll(number) => epoll::end_sleep(*number, DEPTH),
+                Kind::Kernel => {}
+            }
+        }
+    }
+
+    /// Looks for a while; `Some` where that decided the call.
+    fn spin(&mut self, mask: Option<&sigset_t>) -> Option<Ret> {
+        let cpu = crate::sys::thread::cpu();
+        let mut peer = Peer::Here;
+        let mut rings = 0;
+        for k in self.kinds.iter() {
+            if let Kind::Ring(ep) = k {
+                rings += 1;
+                let its = ep.mark_cpu(cpu);
+                if its != cpu {
+                    peer = Peer::Elsewhere;
+                }
+            }
+        }
+        if rings == 0 {
+            return None;
+        }
+        let mut looks = 0u32;
+        let mut ret = None;
+        spin::until(peer, || {
+            looks += 1;
+            if self.look() > 0 {
+                return true;
+            }
+            if looks.is_multiple_of(LOOKS_PER_KERNEL) {
+                match self.with_kernel(Deadline::NOW, mask) {
+                    Ok(0) => {}
+                    other => {
+                        ret = Some(other);
+                        return true;
+                    }
+                }
+            }
+            false
+        });
+        ret.or_else(|| (self.look() > 0).then(|| self.with_kernel(Deadline::NOW, mask)))
+    }
+}
+
+/// What wakes us on the anchor of a ring socket: doorbells, and the end.
+fn anchor_events(ep: &Endpoint) -> c_short {
+    if ep.sock.pcb.has(flag::SHUT_RD) { POLLPRI } else { POLLIN | POLLPRI | POLLRDHUP }
+}

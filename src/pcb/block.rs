@@ -1,0 +1,219 @@
+//! The protocol control block: one a socket, in the arena.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::key::{Address, Key};
+use crate::shm::{Arena, layout::PCBS};
+
+/// TCP's states as far as the PCB table needs them (RFC 9293, 3.3.2); the kernel keeps the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum State {
+    /// Not in use.
+    Free = 0,
+    Closed = 1,
+    Listen = 2,
+    SynSent = 3,
+    Established = 4,
+    /// Its descriptor is closed; its other end may still read what was sent.
+    Gone = 5,
+}
+
+impl State {
+    fn of(word: u32) -> State {
+        match word {
+            1 => State::Closed,
+            2 => State::Listen,
+            3 => State::SynSent,
+            4 => State::Established,
+            5 => State::Gone,
+            _ => State::Free,
+        }
+    }
+
+    /// As ss(8) writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Free => "FREE",
+            State::Closed => "CLOSED",
+            State::Listen => "LISTEN",
+            State::SynSent => "SYN-SENT",
+            State::Established => "ESTAB",
+            State::Gone => "GONE",
+        }
+    }
+}
+
+/// Bits of `Pcb::flags`, shared by every descriptor of the socket.
+pub mod flag {
+    /// O_NONBLOCK.
+    pub const NONBLOCK: u32 = 1;
+    /// More than one process may hold the socket: only the kernel knows when it ends.
+    pub const SHARED: u32 = 1 << 1;
+    /// shutdown(SHUT_RD).
+    pub const SHUT_RD: u32 = 1 << 2;
+    /// shutdown(SHUT_WR).
+    pub const SHUT_WR: u32 = 1 << 3;
+    /// A send found no room (the kernel's SOCK_NOSPACE): room is an edge.
+    pub const NO_SPACE: u32 = 1 << 4;
+    /// The connection is over for senders: EPIPE.
+    pub const BROKEN: u32 = 1 << 5;
+    /// TCP_NODELAY as the program set it.
+    pub const NODELAY: u32 = 1 << 6;
+    /// TCP_CORK as the program set it.
+    pub const CORK: u32 = 1 << 7;
+    /// SO_OOBINLINE.
+    pub const OOB_INLINE: u32 = 1 << 8;
+    /// SO_LINGER with time 0: closing resets.
+    pub const LINGER_RESET: u32 = 1 << 9;
+    /// The other end's close was looked at and its meaning settled.
+    pub const END_SEEN: u32 = 1 << 10;
+    /// An AF_INET6 socket.
+    pub const INET6: u32 = 1 << 11;
+    /// The anchor's own options were made fit for doorbells.
+    pub const ANCHOR_READY: u32 = 1 << 12;
+    /// Must stay on the kernel's path.
+    pub const KERNEL_ONLY: u32 = 1 << 13;
+    /// The connection was accepted rather than connected.
+    pub const ACCEPTED: u32 = 1 << 14;
+    /// O_ASYNC.
+    pub const ASYNC: u32 = 1 << 15;
+    /// What a socket from accept() takes over from its listener.
+    pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
+}
+
+/// One socket.
+#[repr(C, align(64))]
+pub struct Pcb {
+    // What every operation looks at.
+    pub(super) state: AtomicU32,
+    /// Counts the uses of this entry; a handle with another number is stale.
+    pub generation: AtomicU32,
+    flags: AtomicU32,
+    /// SO_RCVLOWAT, at least 1.
+    pub rcvlowat: AtomicU32,
+    /// The circuit and the side of it, see `circuit::Link`; 0 while there is none.
+    pub link: AtomicU64,
+    pub rcvtimeo_ns: AtomicU64,
+    pub sndtimeo_ns: AtomicU64,
+    /// SO_ERROR, to be told once.
+    pub so_error: AtomicU32,
+    /// Sends that are in the kernel at this moment.
+    pub sends_in_kernel: AtomicU32,
+    /// SO_SNDBUF and SO_RCVBUF as getsockopt tells them, 0 where never set.
+    pub sndbuf: AtomicU32,
+    pub rcvbuf: AtomicU32,
+    _pad: [u32; 2],
+    // Who and where.
+    /// SO_COOKIE of the anchor.
+    pub cookie: AtomicU64,
+    /// Slot of the process that has it.
+    pub owner: AtomicU32,
+    /// Its number there.
+    pub fd: AtomicU32,
+    /// Descriptors of the owner that refer to it.
+    pub descriptors: AtomicU32,
+    pub backlog: AtomicU32,
+    local: [AtomicU64; 2],
+    remote: [AtomicU64; 2],
+    /// Local port, and remote port shifted left by 16.
+    ports: AtomicU32,
+    pub(super) next_cookie: AtomicU32,
+    pub(super) next_connection: AtomicU32,
+    pub(super) next_port: AtomicU32,
+    /// Bytes and messages through the kernel.
+    pub kernel_tx_bytes: AtomicU64,
+    pub kernel_rx_bytes: AtomicU64,
+    _rest: [u64; 7],
+}
+
+crate::shm::shared_struct!(Pcb, PCBS.entry_bytes);
+
+/// The PCB with a number.
+#[inline]
+pub fn pcb(arena: &Arena, index: u32) -> Option<&Pcb> {
+    arena.at(PCBS.entry_off(index)?)
+}
+
+impl Pcb {
+    #[inline]
+    pub fn state(&self) -> State {
+        State::of(self.state.load(Ordering::Acquire))
+    }
+
+    /// The only way a state changes.
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u32, Ordering::Release);
+    }
+
+    #[inline]
+    pub fn has(&self, flags: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flags != 0
+    }
+
+    #[inline]
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, flags: u32) {
+        self.flags.fetch_or(flags, Ordering::AcqRel);
+    }
+
+    pub fn clear(&self, flags: u32) {
+        self.flags.fetch_and(!flags, Ordering::AcqRel);
+    }
+
+    pub fn put(&self, flags: u32, on: bool) {
+        if on { self.set(flags) } else { self.clear(flags) }
+    }
+
+    /// Sets `flags`; false where they were set already.
+    pub fn set_once(&self, flags: u32) -> bool {
+        self.flags.fetch_or(flags, Ordering::AcqRel) & flags == 0
+    }
+
+    pub fn addresses(&self) -> Key {
+        let ports = self.ports.load(Ordering::Acquire);
+        let address = |words: &[AtomicU64; 2], port: u32| Address {
+            high: words[0].load(Ordering::Relaxed),
+            low: words[1].load(Ordering::Relaxed),
+            port: port as u16,
+        };
+        Key { local: address(&self.local, ports), remote: address(&self.remote, ports >> 16) }
+    }
+
+    pub fn set_addresses(&self, key: Key) {
+        for (words, a) in [(&self.local, key.local), (&self.remote, key.remote)] {
+            words[0].store(a.high, Ordering::Relaxed);
+            words[1].store(a.low, Ordering::Relaxed);
+        }
+        self.ports.store(u32::from(key.local.port) | u32::from(key.remote.port) << 16, Ordering::Release);
+    }
+
+    /// Makes a fresh block out of the remains of another.
+    pub(super) fn reset(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.flags.store(0, Ordering::Relaxed);
+        self.rcvlowat.store(1, Ordering::Relaxed);
+        self.set_addresses(Key { local: Address::default(), remote: Address::default() });
+        for word in [&self.link, &self.rcvtimeo_ns, &self.sndtimeo_ns, &self.cookie, &self.kernel_tx_bytes, &self.kernel_rx_bytes] {
+            word.store(0, Ordering::Relaxed);
+        }
+        for word in [
+            &self.so_error,
+            &self.sends_in_kernel,
+            &self.sndbuf,
+            &self.rcvbuf,
+            &self.owner,
+            &self.fd,
+            &self.backlog,
+            &self.next_cookie,
+            &self.next_connection,
+            &self.next_port,
+        ] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.descriptors.store(1, Ordering::Relaxed);
+    }
+}

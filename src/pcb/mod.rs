@@ -1,0 +1,18 @@
+//! Who talks to whom: protocol control blocks, the table that finds them, and the circuits that join two
+//! of them. A connection request goes to the PCB that listens on its port; data goes to the PCB whose four
+//! addresses match. Owns PCBs and circuits, their chains and their end. Imports from `transport` and below.
+
+#![deny(unsafe_code)]
+
+pub mod block;
+pub mod circuit;
+pub mod key;
+pub mod reap;
+pub mod table;
+
+pub use block::{Pcb, State};
+pub use circuit::Circuit;
+pub use key::{Address, Key};
+
+#[cfg(test)]
+mod tests;

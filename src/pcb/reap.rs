@@ -1,0 +1,161 @@
+//! The end of PCBs and circuits, and of what dead processes left behind.
+//!
+//! Whether a socket has ended is asked of the kernel, never counted: a PCB that only one process can hold
+//! ends with that process's last close or its death; one that others may hold ends when the kernel says so.
+
+use core::sync::atomic::Ordering;
+
+use super::block::{Pcb, State, flag, pcb};
+use super::circuit::{End, Link, circuit};
+use super::key::Address;
+use super::table;
+use crate::shm::arena::TableLock;
+use crate::shm::{Arena, blocks, owner};
+use crate::sys::diag;
+use crate::transport::notifier;
+
+/// Names one use of a PCB's entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Name {
+    pub index: u32,
+    pub generation: u32,
+}
+
+impl Name {
+    pub fn of(index: u32, p: &Pcb) -> Name {
+        Name { index, generation: p.generation.load(Ordering::Acquire) }
+    }
+
+    fn find(self, arena: &Arena) -> Option<&Pcb> {
+        pcb(arena, self.index).filter(|p| p.generation.load(Ordering::Acquire) == self.generation && p.state() != State::Free)
+    }
+}
+
+/// The socket has ended, in the way `how`: frees its PCB, and its circuit once both ends have.
+/// Whoever notices may say so; the first does it.
+pub fn release(arena: &Arena, name: Name, how: End) {
+    release_locked(&arena.lock(), name, how);
+}
+
+fn release_locked(lock: &TableLock, name: Name, how: End) {
+    let Some(p) = name.find(lock.arena) else { return };
+    let link = Link::of(p.link.load(Ordering::Acquire));
+    table::free(lock, name.index);
+    if let Some(link) = link {
+        leave_circuit(lock, link, how);
+    }
+}
+
+/// Takes a PCB out of its circuit, as if it had been reset; the socket stays.
+pub fn unlink(arena: &Arena, name: Name) {
+    let lock = arena.lock();
+    let Some(p) = name.find(arena) else { return };
+    if let Some(link) = Link::of(p.link.swap(0, Ordering::AcqRel)) {
+        leave_circuit(&lock, link, End::Reset);
+    }
+    p.set_state(State::Closed);
+}
+
+/// One side of a circuit is gone; with the other gone too, so is the circuit.
+fn leave_circuit(lock: &TableLock, link: Link, how: End) {
+    let Some(c) = circuit(lock.arena, link.circuit).filter(|c| c.generation.load(Ordering::Acquire) == link.generation) else { return };
+    c.set_end(link.side, how);
+    c.pcbs[link.side].store(0, Ordering::Release);
+    if c.pcbs[1 - link.side].load(Ordering::Acquire) == 0 {
+        table::free_circuit(lock, link.circuit);
+    }
+}
+
+/// One side of a circuit has ended, as the kernel says.
+pub fn release_side(arena: &Arena, link: Link, side: usize) {
+    let lock = arena.lock();
+    let Some(c) = circuit(arena, link.circuit).filter(|c| c.generation.load(Ordering::Acquire) == link.generation) else { return };
+    let index = c.pcbs[side & 1].load(Ordering::Acquire);
+    match pcb(arena, index) {
+        Some(p) if Link::of(p.link.load(Ordering::Acquire)).is_some_and(|l| l.circuit == link.circuit && l.side == side) => {
+            release_locked(&lock, Name::of(index, p), how_it_ended(arena, p));
+        }
+        _ => c.set_end(side, End::Clean),
+    }
+}
+
+/// Whether some process holds the PCB's socket.
+pub fn is_held(arena: &Arena, p: &Pcb) -> bool {
+    let owner_dead = || owner::is_dead(arena, p.owner.load(Ordering::Relaxed));
+    if !p.has(flag::SHARED) {
+        return !owner_dead();
+    }
+    let key = p.addresses();
+    if key.local.port == 0 {
+        return !owner_dead();
+    }
+    let end = |a: Address| {
+        let mut ip = [0; 16];
+        ip[..8].copy_from_slice(&a.high.to_be_bytes());
+        ip[8..].copy_from_slice(&a.low.to_be_bytes());
+        diag::End { ip, port: a.port }
+    };
+    let any_as_v6 = |a: Address| if p.has(flag::INET6) && a.is_any() { Address { low: 0, ..a } } else { a };
+    let held = diag::tcp_is_held(p.has(flag::INET6), end(any_as_v6(key.local)), end(any_as_v6(key.remote)), p.cookie.load(Ordering::Relaxed));
+    held.unwrap_or_else(|| !owner_dead())
+}
+
+/// How a socket ended whose last holder said nothing: it reset the connection if it left data unread.
+pub fn how_it_ended(arena: &Arena, p: &Pcb) -> End {
+    let Some(link) = Link::of(p.link.load(Ordering::Acquire)) else { return End::Clean };
+    let Some(c) = circuit(arena, link.circuit) else { return End::Clean };
+    match c.end(link.side) {
+        End::Open if p.has(flag::LINGER_RESET) || c.from_side(1 - link.side).has_data() => End::Reset,
+        End::Open => End::Clean,
+        said => said,
+    }
+}
+
+/// What a sweep found.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Swept {
+    pub processes: u32,
+    pub sockets: u32,
+}
+
+/// Releases all that dead processes held. With `ask` the kernel is also asked about sockets that several
+/// processes may have held, which costs some microseconds each.
+pub fn sweep(arena: &Arena, ask: bool) -> Swept {
+    let mut swept = Swept::default();
+    let dead: Vec<u32> = (1..owner::high(arena))
+        .filter(|&slot| owner::process(arena, slot).is_some_and(|p| p.pid.load(Ordering::Relaxed) != 0) && owner::is_dead(arena, slot))
+        .collect();
+    if dead.is_empty() && !ask {
+        return swept;
+    }
+    let ended: Vec<(Name, End)> = table::all(arena)
+        .filter(|(_, p)| {
+            let of_dead = dead.contains(&p.owner.load(Ordering::Relaxed));
+            if p.has(flag::SHARED) { (ask || of_dead) && !is_held(arena, p) } else { of_dead }
+        })
+        .map(|(index, p)| (Name::of(index, p), how_it_ended(arena, p)))
+        .collect();
+    let lock = arena.lock();
+    for (name, how) in ended {
+        release_locked(&lock, name, how);
+        swept.sockets += 1;
+    }
+    notifier::sweep(&lock, |slot| dead.contains(&slot));
+    for slot in dead {
+        // PCBs of the dead that others still hold are nobody's from now on.
+        if let Some(p) = owner::process(arena, slot) {
+            p.pid.store(0, Ordering::Release);
+            swept.processes += 1;
+        }
+    }
+    if ask {
+        // Circuits that both ends have left, and blocks that no circuit has: a process died in the middle.
+        let orphans: Vec<u32> =
+            table::all_circuits(arena).filter(|(_, c)| c.pcbs.iter().all(|p| p.load(Ordering::Relaxed) == 0)).map(|(i, _)| i).collect();
+        for index in orphans {
+            table::free_circuit(&lock, index);
+        }
+        blocks::reclaim(&lock, |index| circuit(arena, index).is_none_or(|c| c.in_use.load(Ordering::Relaxed) != 1));
+    }
+    swept
+}

@@ -1,0 +1,245 @@
+//! The PCB table: allocation, and the chains by which a PCB is found from the kernel's number for its
+//! socket, from a listening port, or from the four addresses of a connection.
+//!
+//! All of it happens under the table lock. A chain is changed by one store, so a process killed in the
+//! middle leaves it whole, with or without the entry.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::block::{Pcb, State, pcb};
+use super::circuit::{Circuit, Link, circuit};
+use super::key::{Address, Key};
+use crate::shm::arena::TableLock;
+use crate::shm::blocks::{self, Block};
+use crate::shm::layout::{CIRCUITS, CONNECTIONS, COOKIES, PCBS, PORTS, Pool, Table};
+use crate::shm::{Arena, Shared};
+use crate::transport::direction::{Direction, SEGMENTS};
+
+fn bucket(arena: &Arena, table: Table, hash: u32) -> Option<&AtomicU32> {
+    fn cell<T: Shared>(arena: &Arena, off: u64) -> Option<&T> {
+        arena.at(off)
+    }
+    cell(arena, table.off + u64::from(hash % table.entries) * table.entry_bytes)
+}
+
+fn cookie_hash(cookie: u64) -> u32 {
+    (cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// A chain: where it begins, and which field of a PCB goes on.
+struct Chain<'a> {
+    arena: &'a Arena,
+    head: &'a AtomicU32,
+    next: fn(&Pcb) -> &AtomicU32,
+}
+
+impl<'a> Chain<'a> {
+    fn of_cookie(arena: &'a Arena, cookie: u64) -> Option<Self> {
+        Some(Chain { arena, head: bucket(arena, COOKIES, cookie_hash(cookie))?, next: |p| &p.next_cookie })
+    }
+
+    fn of_connection(arena: &'a Arena, key: &Key) -> Option<Self> {
+        Some(Chain { arena, head: bucket(arena, CONNECTIONS, key.hash())?, next: |p| &p.next_connection })
+    }
+
+    fn of_port(arena: &'a Arena, port: u16) -> Option<Self> {
+        Some(Chain { arena, head: bucket(arena, PORTS, u32::from(port))?, next: |p| &p.next_port })
+    }
+
+    /// The entries; a chain bent into a ring by damage ends all the same.
+    fn iter(&self) -> impl Iterator<Item = (u32, &'a Pcb)> + use<'a> {
+        let (arena, next) = (self.arena, self.next);
+        let mut index = self.head.load(Ordering::Acquire);
+        core::iter::from_fn(move || {
+            let p = pcb(arena, index)?;
+            let found = (index, p);
+            index = next(p).load(Ordering::Acquire);
+            Some(found)
+        })
+        .take(PCBS.entries as usize)
+    }
+
+    fn insert(&self, _lock: &TableLock, index: u32) {
+        if let Some(p) = pcb(self.arena, index) {
+            (self.next)(p).store(self.head.load(Ordering::Relaxed), Ordering::Release);
+            self.head.store(index, Ordering::Release);
+        }
+    }
+
+    fn remove(&self, _lock: &TableLock, index: u32) {
+        let mut from = self.head;
+        for (i, p) in self.iter() {
+            let next = (self.next)(p);
+            if i == index {
+                from.store(next.load(Ordering::Relaxed), Ordering::Release);
+                return;
+            }
+            from = next;
+        }
+    }
+}
+
+/// The first entry of a pool: a freed one, or a never-used one.
+fn take_entry(lock: &TableLock, pool: &Pool, table: Table, next: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+    let freed = pool.free.load(Ordering::Relaxed);
+    let index = match next(freed) {
+        Some(rest) => {
+            pool.free.store(rest, Ordering::Release);
+            freed
+        }
+        None => blocks::extend_pool(lock, pool, table)?,
+    };
+    pool.live.fetch_add(1, Ordering::Relaxed);
+    Some(index)
+}
+
+/// A new PCB for the socket with `cookie`, in state `Closed`; `None` where there is no room.
+pub fn allocate<'a>(lock: &TableLock<'a>, cookie: u64, owner: u32) -> Option<(u32, &'a Pcb)> {
+    let arena = lock.arena;
+    let pool = &arena.header().pcbs;
+    let index = take_entry(lock, pool, PCBS, |i| Some(pcb(arena, i)?.next_cookie.load(Ordering::Relaxed)))?;
+    let p = pcb(arena, index)?;
+    p.reset();
+    p.cookie.store(cookie, Ordering::Relaxed);
+    p.owner.store(owner, Ordering::Relaxed);
+    p.set_state(State::Closed);
+    Chain::of_cookie(arena, cookie)?.insert(lock, index);
+    Some((index, p))
+}
+
+/// Takes a PCB out of every chain and gives it back.
+pub fn free(lock: &TableLock, index: u32) {
+    let arena = lock.arena;
+    let Some(p) = pcb(arena, index) else { return };
+    if p.state() == State::Free {
+        return;
+    }
+    unbind(lock, index);
+    if let Some(chain) = Chain::of_cookie(arena, p.cookie.load(Ordering::Relaxed)) {
+        chain.remove(lock, index);
+    }
+    p.generation.fetch_add(1, Ordering::AcqRel);
+    p.link.store(0, Ordering::Release);
+    p.set_state(State::Free);
+    let pool = &arena.header().pcbs;
+    p.next_cookie.store(pool.free.load(Ordering::Relaxed), Ordering::Relaxed);
+    pool.free.store(index, Ordering::Release);
+    pool.live.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Takes a PCB out of the chains that make it findable by address.
+pub fn unbind(lock: &TableLock, index: u32) {
+    let Some(p) = pcb(lock.arena, index) else { return };
+    let key = p.addresses();
+    for chain in [Chain::of_connection(lock.arena, &key), Chain::of_port(lock.arena, key.local.port)].into_iter().flatten() {
+        chain.remove(lock, index);
+    }
+}
+
+/// The PCB of the socket with `cookie`.
+pub fn by_cookie(arena: &Arena, cookie: u64) -> Option<(u32, &Pcb)> {
+    Chain::of_cookie(arena, cookie)?.iter().find(|(_, p)| p.cookie.load(Ordering::Relaxed) == cookie && p.state() != State::Free)
+}
+
+/// Makes a PCB the listener of its local port.
+pub fn bind_listener(lock: &TableLock, index: u32, local: Address) {
+    let Some(p) = pcb(lock.arena, index) else { return };
+    unbind(lock, index);
+    p.set_addresses(Key { local, remote: Address::default() });
+    p.set_state(State::Listen);
+    if let Some(chain) = Chain::of_port(lock.arena, local.port) {
+        chain.insert(lock, index);
+    }
+}
+
+/// The PCB that a connection request to `to` finds: listening on the port, at that address or at any.
+pub fn listener(arena: &Arena, to: Address) -> Option<(u32, &Pcb)> {
+    let at = |exact: bool| {
+        Chain::of_port(arena, to.port)?.iter().find(|(_, p)| {
+            let local = p.addresses().local;
+            p.state() == State::Listen && local.port == to.port && if exact { local == to } else { local.is_any() }
+        })
+    };
+    at(true).or_else(|| at(false))
+}
+
+/// More PCBs with the same four addresses there never are.
+const MOST_LEFT_OVER: u32 = 16;
+
+/// Makes a PCB findable by the four addresses of its connection. An older one with the very same is a
+/// left-over: the kernel never has two.
+pub fn bind_connection(lock: &TableLock, index: u32, key: Key, state: State) {
+    let Some(p) = pcb(lock.arena, index) else { return };
+    unbind(lock, index);
+    // A chain bent into a ring shows the same one again and again.
+    for _ in 0..MOST_LEFT_OVER {
+        let Some((old, _)) = connected(lock.arena, key) else { break };
+        unbind(lock, old);
+    }
+    p.set_addresses(key);
+    p.set_state(state);
+    if let Some(chain) = Chain::of_connection(lock.arena, &key) {
+        chain.insert(lock, index);
+    }
+}
+
+/// The PCB that data finds: the one with these four addresses.
+pub fn connected(arena: &Arena, key: Key) -> Option<(u32, &Pcb)> {
+    Chain::of_connection(arena, &key)?.iter().find(|(_, p)| p.addresses() == key && matches!(p.state(), State::SynSent | State::Established))
+}
+
+/// Joins two PCBs by a new circuit, `sides[0]` being the one that completes it. False where there is no room.
+pub fn join(lock: &TableLock, sides: [u32; 2]) -> bool {
+    let arena = lock.arena;
+    let (Some(a), Some(b)) = (pcb(arena, sides[0]), pcb(arena, sides[1])) else { return false };
+    let pool = &arena.header().circuits;
+    let index = take_entry(lock, pool, CIRCUITS, |i| Some(circuit(arena, i)?.next.load(Ordering::Relaxed)));
+    let Some((index, c)) = index.and_then(|i| Some((i, circuit(arena, i)?))) else { return false };
+    let generation = c.reset(sides);
+    for (side, p) in [a, b].into_iter().enumerate() {
+        p.link.store(Link { circuit: index, side, generation }.word(), Ordering::Release);
+    }
+    arena.header().totals.circuits.fetch_add(1, Ordering::Relaxed);
+    true
+}
+
+/// Gives a circuit and the memory of its rings back.
+pub fn free_circuit(lock: &TableLock, index: u32) {
+    let arena = lock.arena;
+    let Some(c) = circuit(arena, index) else { return };
+    if c.in_use.swap(0, Ordering::AcqRel) == 0 {
+        return;
+    }
+    c.generation.fetch_add(1, Ordering::AcqRel);
+    for side in 0..2 {
+        let d = c.from_side(side);
+        let totals = &arena.header().totals;
+        totals.ring_bytes.fetch_add(d.produced.head.load(Ordering::Relaxed), Ordering::Relaxed);
+        totals.ring_messages.fetch_add(d.writer.messages.load(Ordering::Relaxed), Ordering::Relaxed);
+        free_segments(lock, d);
+    }
+    let pool = &arena.header().circuits;
+    c.next.store(pool.free.load(Ordering::Relaxed), Ordering::Relaxed);
+    pool.free.store(index, Ordering::Release);
+    pool.live.fetch_sub(1, Ordering::Relaxed);
+}
+
+fn free_segments(lock: &TableLock, d: &Direction) {
+    let (first, last) = (d.consumed.segment.load(Ordering::Relaxed), d.produced.segment.load(Ordering::Relaxed));
+    for n in 0..=last.wrapping_sub(first).min(SEGMENTS as u32 - 1) {
+        let word = d.segment(first.wrapping_add(n)).block.swap(0, Ordering::Relaxed);
+        blocks::free(lock, Block(word));
+    }
+}
+
+/// Every PCB in use.
+pub fn all(arena: &Arena) -> impl Iterator<Item = (u32, &Pcb)> {
+    let high = arena.header().pcbs.end(PCBS);
+    (1..high).filter_map(move |i| Some((i, pcb(arena, i)?))).filter(|(_, p)| p.state() != State::Free)
+}
+
+/// Every circuit in use.
+pub fn all_circuits(arena: &Arena) -> impl Iterator<Item = (u32, &Circuit)> {
+    let high = arena.header().circuits.end(CIRCUITS);
+    (1..high).filter_map(move |i| Some((i, circuit(arena, i)?))).filter(|(_, c)| c.in_use.load(Ordering::Relaxed) == 1)
+}

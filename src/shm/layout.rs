@@ -1,0 +1,125 @@
+//! Where everything lies in the arena. All offsets are in bytes from its start; all tables have a fixed
+//! place in a sparse file and get pages only as far as they are used.
+//!
+//! | part | entries | bytes each |
+//! |---|---|---|
+//! | header | 1 | 4096 |
+//! | hash chains: cookies, connections, listening ports | 16384, 16384, 4096 | 4 |
+//! | owners | 8192 | 64 |
+//! | notifiers | 8192 | 16384 |
+//! | PCBs | 262144 | 256 |
+//! | circuits | 131072 | 1280 |
+//! | block descriptors, one each 4 KiB of block | 8 Mi | 16 |
+//! | blocks | | 4096, 65536, 262144 or 1048576 |
+
+use super::Shared;
+use super::lock::RobustLock;
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Stands in the file's name: another layout is another arena.
+pub const VERSION: u32 = 1;
+/// "Landline" as bytes.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"Landline");
+/// The file's size, and how much of it each process would like to map.
+pub const ARENA_BYTES: u64 = 32 << 30;
+
+/// A table of equal entries. Entry 0 is never used, so that 0 can mean none.
+#[derive(Clone, Copy)]
+pub struct Table {
+    pub off: u64,
+    pub entry_bytes: u64,
+    pub entries: u32,
+}
+
+impl Table {
+    const fn after(before: Table, entry_bytes: u64, entries: u32) -> Table {
+        let end = before.off + before.entry_bytes * before.entries as u64;
+        Table { off: end.next_multiple_of(PAGE_BYTES), entry_bytes, entries }
+    }
+
+    /// Where entry `index` lies, if there is one.
+    #[inline]
+    pub const fn entry_off(&self, index: u32) -> Option<u64> {
+        if index == 0 || index >= self.entries { None } else { Some(self.off + self.entry_bytes * index as u64) }
+    }
+}
+
+pub const PAGE_BYTES: u64 = 4096;
+const HEADER: Table = Table { off: 0, entry_bytes: PAGE_BYTES, entries: 1 };
+pub const COOKIES: Table = Table::after(HEADER, 4, 16384);
+pub const CONNECTIONS: Table = Table::after(COOKIES, 4, 16384);
+pub const PORTS: Table = Table::after(CONNECTIONS, 4, 4096);
+pub const OWNERS: Table = Table::after(PORTS, 64, 8192);
+pub const NOTIFIERS: Table = Table::after(OWNERS, 16384, 8192);
+pub const PCBS: Table = Table::after(NOTIFIERS, 256, 262_144);
+pub const CIRCUITS: Table = Table::after(PCBS, 1280, 131_072);
+pub const DESCRIPTORS: Table = Table::after(CIRCUITS, 16, 1 << 23);
+/// The first byte of the blocks, aligned for the largest.
+pub const BLOCKS_OFF: u64 = (DESCRIPTORS.off + DESCRIPTORS.entry_bytes * DESCRIPTORS.entries as u64).next_multiple_of(1 << 20);
+/// What is given pages when the arena is made: header and hash chains.
+pub const FIXED_BYTES: u64 = OWNERS.off;
+
+/// Sizes of block.
+pub const CLASSES: usize = 4;
+
+/// Entries in use of a table: a high-water mark and a chain of freed ones.
+#[repr(C)]
+pub struct Pool {
+    /// One past the highest entry ever used.
+    pub high: AtomicU32,
+    /// One past the highest entry that has pages.
+    pub committed: AtomicU32,
+    /// First freed entry.
+    pub free: AtomicU32,
+    /// Entries in use.
+    pub live: AtomicU32,
+}
+
+impl Pool {
+    /// One past the highest entry in use, as far as there are pages: what a damaged count names beyond them
+    /// would cost memory to look at, and where there is no more, SIGBUS.
+    pub fn end(&self, table: Table) -> u32 {
+        self.high.load(Ordering::Acquire).min(self.committed.load(Ordering::Relaxed)).min(table.entries)
+    }
+}
+
+/// What a net has done since it was made.
+#[repr(C)]
+pub struct Totals {
+    pub circuits: AtomicU64,
+    pub ring_bytes: AtomicU64,
+    pub ring_messages: AtomicU64,
+    pub doorbells: AtomicU64,
+    pub sleeps: AtomicU64,
+}
+
+/// The first page of the arena.
+#[repr(C)]
+pub struct Header {
+    pub magic: AtomicU64,
+    pub bytes: AtomicU64,
+    pub version: AtomicU32,
+    /// 1 once the arena is complete.
+    pub ready: AtomicU32,
+    /// Guards every table, chain and pool of the arena.
+    pub lock: RobustLock,
+    pub owners: Pool,
+    pub notifiers: Pool,
+    pub pcbs: Pool,
+    pub circuits: Pool,
+    /// Blocks: next never-used unit, then for each class the chain and the number of free blocks.
+    pub units_high: AtomicU32,
+    pub block_free: [AtomicU32; CLASSES],
+    pub block_free_count: [AtomicU32; CLASSES],
+    pub units_live: AtomicU32,
+    /// PCBs whose last holder is not known to be gone.
+    pub limbo: AtomicU32,
+    pub totals: Totals,
+}
+
+// SAFETY: atomics alone, `repr(C)`.
+unsafe impl Shared for Header {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicU32 {}
+
+const _: () = assert!(size_of::<Header>() as u64 <= PAGE_BYTES);

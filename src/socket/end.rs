@@ -1,0 +1,218 @@
+//! How connections end, and what each end is told: RFC 9293, as Linux does it.
+//!
+//! | what the other end did | receive, once empty | send |
+//! |---|---|---|
+//! | shutdown(SHUT_WR) | 0 | goes on |
+//! | close, all read | 0 | once more, then EPIPE |
+//! | close with unread data, or SO_LINGER 0 | ECONNRESET once, then 0 | ECONNRESET if not yet told, then EPIPE |
+//! | died | as close | as close |
+
+use core::sync::atomic::Ordering;
+use libc::c_int;
+
+use super::handle::{Endpoint, Sock};
+use super::stats;
+use crate::pcb::block::flag;
+use crate::pcb::circuit::End;
+use crate::pcb::reap;
+use crate::shm::owner::System;
+use crate::sys::errno::Ret;
+use crate::sys::trace::trace;
+use crate::sys::{Errno, call, diag};
+use crate::transport::direction::Path;
+
+/// Takes SO_ERROR: told once.
+pub fn take_error(sock: Sock) -> Option<Errno> {
+    if sock.pcb.so_error.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    match sock.pcb.so_error.swap(0, Ordering::AcqRel) {
+        0 => None,
+        e => Some(Errno(e as c_int)),
+    }
+}
+
+impl Endpoint {
+    /// What a receiver is told when nothing is queued: end of file, an error, or nothing yet.
+    pub fn at_end(&self) -> Option<Result<(), Errno>> {
+        if self.rx.is_finished() {
+            return Some(Ok(()));
+        }
+        match self.peer_end() {
+            End::Open => self.sock.pcb.has(flag::SHUT_RD).then_some(Ok(())),
+            End::Clean => Some(Ok(())),
+            End::Reset => {
+                self.settle_end();
+                Some(take_error(self.sock).map_or(Ok(()), Err))
+            }
+        }
+    }
+
+    /// Takes note, once, that the other end reset the connection.
+    pub fn settle_end(&self) {
+        if self.peer_end() == End::Reset && self.sock.pcb.set_once(flag::END_SEEN) {
+            self.sock.pcb.so_error.store(Errno::ECONNRESET.0 as u32, Ordering::Release);
+            self.sock.pcb.set(flag::BROKEN);
+        }
+    }
+
+    /// What a sender is told before it sends: an error, that the bytes go nowhere (`Some(Ok)`), or nothing.
+    #[inline(always)]
+    pub fn before_send(&self) -> Option<Result<(), Errno>> {
+        let pcb = self.sock.pcb;
+        if self.peer_end() == End::Open && pcb.so_error.load(Ordering::Relaxed) == 0 && !pcb.has(flag::SHUT_WR | flag::BROKEN) {
+            return None;
+        }
+        self.refuse_send()
+    }
+
+    #[cold]
+    fn refuse_send(&self) -> Option<Result<(), Errno>> {
+        let pcb = self.sock.pcb;
+        self.settle_end();
+        if let Some(e) = take_error(self.sock) {
+            return Some(Err(e));
+        }
+        if pcb.has(flag::SHUT_WR | flag::BROKEN) {
+            return Some(Err(Errno::EPIPE));
+        }
+        // The first send after the other end closed is answered with RST: the next one gets EPIPE.
+        pcb.so_error.store(Errno::EPIPE.0 as u32, Ordering::Release);
+        pcb.set(flag::BROKEN);
+        Some(Ok(()))
+    }
+
+    /// How far the other end has ended, as a number that changes with each step of it.
+    #[inline]
+    pub fn end_code(&self) -> u32 {
+        u32::from(self.rx.is_finished()) | (self.peer_end() as u32) << 1
+    }
+
+    /// The anchor tells that the connection is over: the last holder of the other end has closed or died.
+    pub fn anchor_ended(&self, error: Option<Errno>) {
+        let ours = self.sock.pcb.has(flag::SHUT_RD) || self.rx.path() == Path::Pinned;
+        if ours && !diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended()) {
+            return;
+        }
+        if error == Some(Errno::ECONNRESET) && self.tx.path() != Path::Ring {
+            // No doorbell of ours can have caused the reset.
+            self.circuit.set_end(1 - self.link.side, End::Reset);
+        }
+        if self.circuit.pcbs[1 - self.link.side].load(Ordering::Acquire) != 0 || self.peer_end() == End::Open {
+            reap::release_side(self.sock.arena, self.link, 1 - self.link.side);
+        }
+    }
+
+    /// The arena is damaged: the connection is reset, for both.
+    pub fn damaged(&self) -> Errno {
+        trace(format_args!("fd {}: the arena is damaged, the connection is reset", self.sock.fd));
+        self.circuit.set_end(1 - self.link.side, End::Reset);
+        self.circuit.set_end(self.link.side, End::Reset);
+        self.sock.pcb.set(flag::BROKEN | flag::END_SEEN);
+        self.wake_peer();
+        Errno::ECONNRESET
+    }
+}
+
+/// shutdown(2) on a joined socket.
+pub fn shutdown(sock: Sock, how: c_int) -> Ret {
+    let Some(ep) = sock.endpoint() else { return call::shutdown(sock.fd, how) };
+    ep.become_aware();
+    if ep.tx.path() != Path::Ring || !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
+        // A FIN on the anchor is the last thing it can carry: the ring must never need it.
+        ep.tx.change_path(Path::Kernel, Path::Pinned);
+        ep.tx.change_path(Path::Ready, Path::Pinned);
+        let ret = call::shutdown(sock.fd, how);
+        if ret.is_ok() && how != libc::SHUT_RD {
+            sock.pcb.set(flag::SHUT_WR);
+        }
+        return ret;
+    }
+    let both_ended = sock.pcb.has(flag::SHUT_WR) && (ep.rx.is_finished() || ep.peer_end() != End::Open);
+    if ep.peer_end() == End::Reset || sock.pcb.has(flag::BROKEN) || both_ended {
+        return Err(Errno::ENOTCONN);
+    }
+    if how != libc::SHUT_RD {
+        sock.pcb.set(flag::SHUT_WR);
+        ep.tx.produced.fin.swap(1, Ordering::SeqCst);
+        ep.wake_reader();
+        ep.wake_own_sender();
+    }
+    if how != libc::SHUT_WR {
+        sock.pcb.set(flag::SHUT_RD);
+        super::wait::wake_own(sock);
+    }
+    Ok(0)
+}
+
+/// connect(2) with AF_UNSPEC has dissolved the connection: the other end finds it reset, and the socket goes
+/// on with the kernel alone.
+pub fn leave(sock: Sock) {
+    let Some(ep) = sock.endpoint() else { return };
+    stats::fold(sock.arena, sock.pcb);
+    {
+        let me = sock.me().owner();
+        let _sending = ep.tx.writer.lock.acquire(me, &System(sock.arena));
+        let _receiving = ep.rx.reader.lock.acquire(me, &System(sock.arena));
+        ep.circuit.set_end(ep.link.side, End::Reset);
+    }
+    reap::unlink(sock.arena, sock.name());
+    ep.wake_peer();
+}
+
+/// A close in progress: what is to be done after the kernel's.
+pub struct Closing {
+    sock: Sock,
+    name: reap::Name,
+    how: End,
+    /// The socket ends with this close; else the kernel is asked.
+    last: bool,
+}
+
+/// Before close(2) of a descriptor. `None` where another descriptor of this process keeps the socket.
+pub fn begin_close(sock: Sock) -> Option<Closing> {
+    let pcb = sock.pcb;
+    let shared = pcb.has(flag::SHARED);
+    if !shared && pcb.descriptors.fetch_sub(1, Ordering::AcqRel) > 1 {
+        return None;
+    }
+    // Somebody who sleeps on the socket keeps it open until woken.
+    let sleepers = sock.endpoint().is_some_and(|ep| ep.reader_role().is_held() || ep.writer_role().is_held());
+    if sleepers {
+        pcb.set(flag::SHARED);
+    }
+    let shared = shared || sleepers;
+    let name = sock.name();
+    let mut how = End::Clean;
+    if let Some(ep) = sock.endpoint() {
+        stats::fold(sock.arena, pcb);
+        let unread = if ep.is_past_kernel() {
+            // Doorbells nobody read would turn the anchor's FIN into a reset.
+            if !shared {
+                while call::recv_scratch(sock.fd, libc::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
+            }
+            ep.rx.has_data()
+        } else {
+            call::ioctl_int(sock.fd, libc::FIONREAD).is_ok_and(|n| n > 0)
+        };
+        how = if pcb.has(flag::LINGER_RESET) || unread { End::Reset } else { End::Clean };
+        if !shared {
+            // Who is in the middle of a call finishes it first, and later ones find the end closed.
+            let me = sock.me().owner();
+            let _sending = ep.tx.writer.lock.acquire(me, &System(sock.arena));
+            let _receiving = ep.rx.reader.lock.acquire(me, &System(sock.arena));
+            ep.circuit.set_end(ep.link.side, how);
+        }
+    }
+    Some(Closing { sock, name, how, last: !shared })
+}
+
+impl Closing {
+    /// After close(2).
+    pub fn finish(self) {
+        let arena = self.sock.arena;
+        if self.last || !reap::is_held(arena, self.sock.pcb) {
+            reap::release(arena, self.name, self.how);
+        }
+    }
+}

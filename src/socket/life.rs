@@ -1,0 +1,139 @@
+//! From socket(2) to the joined connection.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use libc::c_int;
+
+use super::handle::Sock;
+use super::{end, options, route};
+use crate::net::host;
+use crate::pcb::block::{State, flag};
+use crate::pcb::reap::{self, Name};
+use crate::pcb::{Address, Key, table};
+use crate::shm::owner::Me;
+use crate::shm::{Arena, arena, owner};
+use crate::sys::clock::now_ns;
+use crate::sys::trace::trace;
+use crate::sys::{Errno, call};
+
+/// When the dead were last looked for.
+static SWEPT_NS: AtomicU64 = AtomicU64::new(0);
+const SWEEP_EVERY_NS: u64 = 100_000_000;
+
+/// The calling process as a member of the arena. The first time, and now and then, it also buries the dead.
+fn member() -> Option<(&'static Arena, Me)> {
+    let arena = arena()?;
+    let me = Me::get(arena)?;
+    let (now, before) = (now_ns(), SWEPT_NS.load(Ordering::Relaxed));
+    let is_due = now - before > SWEEP_EVERY_NS && SWEPT_NS.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if is_due && (before == 0 || (1..owner::high(arena)).any(|slot| owner::is_abandoned(arena, slot))) {
+        reap::sweep(arena, false);
+    }
+    Some((arena, me))
+}
+
+/// Whether sockets of this kind are ours: TCP over INET or INET6.
+pub fn is_ours(family: c_int, kind: c_int, protocol: c_int) -> bool {
+    let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    matches!(family, libc::AF_INET | libc::AF_INET6) && kind == libc::SOCK_STREAM && matches!(protocol, 0 | libc::IPPROTO_TCP)
+}
+
+/// A PCB for a new socket of a kind that is ours; `None` where it stays with the kernel.
+pub fn create(fd: c_int, family: c_int, nonblocking: bool) -> Option<Sock> {
+    let (arena, me) = member()?;
+    let cookie = call::cookie(fd).ok()?;
+    let lock = arena.lock();
+    let (index, pcb) = table::allocate(&lock, cookie, me.slot())?;
+    pcb.fd.store(fd as u32, Ordering::Relaxed);
+    pcb.put(flag::NONBLOCK, nonblocking);
+    pcb.put(flag::INET6, family == libc::AF_INET6);
+    Some(Sock { arena, index, pcb, fd })
+}
+
+/// The PCB of a socket that somebody else made: by its cookie, or a new one where it never had any.
+pub fn adopt(fd: c_int) -> Option<Sock> {
+    let option = |name| call::int_option(fd, libc::SOL_SOCKET, name).ok();
+    let family = option(libc::SO_DOMAIN)?;
+    if !is_ours(family, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?) {
+        return None;
+    }
+    let cookie = call::cookie(fd).ok()?;
+    let nonblocking = call::file_flags(fd).ok()? & libc::O_NONBLOCK != 0;
+    let (arena, me) = member()?;
+    if let Some((index, pcb)) = table::by_cookie(arena, cookie) {
+        // It came from another process, which may hold it still.
+        pcb.set(flag::SHARED);
+        pcb.owner.store(me.slot(), Ordering::Relaxed);
+        pcb.fd.store(fd as u32, Ordering::Relaxed);
+        trace(format_args!("fd {fd}: adopted"));
+        return Some(Sock { arena, index, pcb, fd });
+    }
+    let sock = create(fd, family, nonblocking)?;
+    sock.pcb.set(flag::SHARED);
+    options::learn(sock);
+    if option(libc::SO_ACCEPTCONN)? != 0 {
+        listening(sock, 0);
+    } else if options::name(fd, true).is_some() {
+        publish(sock, None, State::Established);
+    }
+    Some(sock)
+}
+
+/// After listen(2).
+pub fn listening(sock: Sock, backlog: c_int) {
+    if let Some(local) = options::name(sock.fd, false) {
+        sock.pcb.backlog.store(backlog.max(0) as u32, Ordering::Relaxed);
+        table::bind_listener(&sock.arena.lock(), sock.index, local);
+    }
+}
+
+/// After accept(2) gave `fd`, with the socket it listened on if that is known.
+pub fn accepted(fd: c_int, listener: Option<Sock>, family: c_int, nonblocking: bool) -> Option<Sock> {
+    let sock = create(fd, family, nonblocking)?;
+    sock.pcb.set(flag::ACCEPTED);
+    match listener {
+        Some(l) => options::inherit(sock, l),
+        None => options::learn(sock),
+    }
+    publish(sock, None, State::Established);
+    Some(sock)
+}
+
+/// After connect(2) to `remote`, which returned `ret`.
+pub fn connecting(sock: Sock, remote: Option<Address>, ret: Result<usize, Errno>) {
+    match ret {
+        Ok(_) => publish(sock, remote, State::Established),
+        Err(Errno(libc::EINPROGRESS) | Errno::EINTR) => publish(sock, remote, State::SynSent),
+        _ => {}
+    }
+}
+
+fn publish(sock: Sock, remote: Option<Address>, state: State) {
+    if sock.pcb.has(flag::KERNEL_ONLY) || sock.endpoint().is_some() {
+        return;
+    }
+    let Some(local) = options::name(sock.fd, false) else { return };
+    let Some(mut remote) = options::name(sock.fd, true).or(remote) else { return };
+    if remote.is_any() {
+        remote = Address { port: remote.port, ..local };
+    }
+    if local.port != 0 && remote.port != 0 {
+        host::publish(sock.arena, sock.index, Key { local, remote }, state);
+    }
+}
+
+/// connect(2) with AF_UNSPEC: the connection is dissolved, and the socket stays with the kernel.
+pub fn disconnected(sock: Sock) {
+    route::pin(sock);
+    end::leave(sock);
+    table::unbind(&sock.arena.lock(), sock.index);
+}
+
+/// Another descriptor of this process refers to the socket.
+pub fn duplicated(sock: Sock) {
+    sock.pcb.descriptors.fetch_add(1, Ordering::AcqRel);
+}
+
+/// The socket's name, for releasing it later.
+pub fn name(sock: Sock) -> Name {
+    sock.name()
+}

@@ -1,0 +1,196 @@
+//! Options and ioctls that the ring has to know of. Whatever is not named here is the kernel's alone.
+
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use libc::{
+    IPPROTO_TCP, SO_ERROR, SO_LINGER, SO_OOBINLINE, SO_RCVBUF, SO_RCVLOWAT, SO_RCVTIMEO, SO_SNDBUF, SO_SNDTIMEO, SOL_SOCKET, TCP_CORK, TCP_INFO,
+    TCP_NODELAY, c_int,
+};
+
+use super::handle::Sock;
+use super::{end, route};
+use crate::pcb::Address;
+use crate::pcb::block::flag;
+use crate::pcb::circuit::End;
+use crate::sys::{Errno, call};
+
+const SO_RCVTIMEO_NEW: c_int = 66;
+const SO_SNDTIMEO_NEW: c_int = 67;
+const SO_RCVBUFFORCE: c_int = 33;
+const SO_SNDBUFFORCE: c_int = 32;
+const TCP_ULP: c_int = 31;
+const TCP_CLOSE: u8 = 7;
+
+/// The socket's local or remote address.
+pub fn name(fd: c_int, remote: bool) -> Option<Address> {
+    call::socket_address(&call::socket_name(fd, remote).ok()?).map(Address::from)
+}
+
+/// What a socket from accept(2) has from its listener.
+pub fn inherit(sock: Sock, from: Sock) {
+    sock.pcb.set(from.pcb.flags() & flag::INHERITED);
+    for (to, from) in [(&sock.pcb.rcvtimeo_ns, &from.pcb.rcvtimeo_ns), (&sock.pcb.sndtimeo_ns, &from.pcb.sndtimeo_ns)] {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    for (to, from) in [(&sock.pcb.rcvlowat, &from.pcb.rcvlowat), (&sock.pcb.sndbuf, &from.pcb.sndbuf), (&sock.pcb.rcvbuf, &from.pcb.rcvbuf)] {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// Reads the options of a socket whose past is not known.
+pub fn learn(sock: Sock) {
+    for option in [SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_OOBINLINE, SO_LINGER] {
+        note(sock, SOL_SOCKET, option);
+    }
+    note(sock, IPPROTO_TCP, TCP_NODELAY);
+}
+
+/// What to do with a setsockopt call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Set {
+    /// The kernel's call, then `note`.
+    Kernel,
+    /// Done.
+    Done,
+    Refused(Errno),
+}
+
+/// Before setsockopt(2) with an integer `value` (0 where the option has none).
+pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
+    let doorbells = sock.pcb.has(flag::ANCHOR_READY);
+    let Some(value) = value else {
+        return if (level, option) == (IPPROTO_TCP, TCP_ULP) && !route::pin(sock) { Set::Refused(Errno::ENOENT) } else { Set::Kernel };
+    };
+    let bit = match (level, option) {
+        (SOL_SOCKET, SO_OOBINLINE) => flag::OOB_INLINE,
+        (IPPROTO_TCP, TCP_NODELAY) => flag::NODELAY,
+        (IPPROTO_TCP, TCP_CORK) => flag::CORK,
+        (SOL_SOCKET, SO_RCVLOWAT) if doorbells => {
+            let bytes = if value < 0 { c_int::MAX } else { value.max(1) };
+            sock.pcb.rcvlowat.store(bytes as u32, Ordering::Relaxed);
+            return Set::Done;
+        }
+        (SOL_SOCKET, SO_RCVLOWAT) => {
+            // Who sleeps in the kernel for more than one byte is not woken by a doorbell.
+            if value > 1 {
+                route::pin(sock);
+            }
+            return Set::Kernel;
+        }
+        _ => return Set::Kernel,
+    };
+    sock.pcb.put(bit, value != 0);
+    if doorbells { Set::Done } else { Set::Kernel }
+}
+
+/// After the kernel's setsockopt succeeded: remembers what the ring needs.
+pub fn note(sock: Sock, level: c_int, option: c_int) {
+    let pcb = sock.pcb;
+    let int = || call::int_option(sock.fd, level, option).unwrap_or(0);
+    match (level, option) {
+        (SOL_SOCKET, SO_RCVTIMEO | SO_RCVTIMEO_NEW) => pcb.rcvtimeo_ns.store(timeout_ns(sock, SO_RCVTIMEO), Ordering::Relaxed),
+        (SOL_SOCKET, SO_SNDTIMEO | SO_SNDTIMEO_NEW) => pcb.sndtimeo_ns.store(timeout_ns(sock, SO_SNDTIMEO), Ordering::Relaxed),
+        (SOL_SOCKET, SO_RCVLOWAT) => pcb.rcvlowat.store(int().max(1) as u32, Ordering::Relaxed),
+        (SOL_SOCKET, SO_SNDBUF | SO_SNDBUFFORCE) => {
+            pcb.sndbuf.store(call::int_option(sock.fd, level, SO_SNDBUF).unwrap_or(0) as u32, Ordering::Relaxed)
+        }
+        (SOL_SOCKET, SO_RCVBUF | SO_RCVBUFFORCE) => {
+            pcb.rcvbuf.store(call::int_option(sock.fd, level, SO_RCVBUF).unwrap_or(0) as u32, Ordering::Relaxed)
+        }
+        (SOL_SOCKET, SO_LINGER) => {
+            let [on, seconds] = call::linger(sock.fd).unwrap_or([0, 0]);
+            pcb.put(flag::LINGER_RESET, on != 0 && seconds == 0);
+        }
+        (SOL_SOCKET, SO_OOBINLINE) => pcb.put(flag::OOB_INLINE, int() != 0),
+        (IPPROTO_TCP, TCP_NODELAY) => pcb.put(flag::NODELAY, int() != 0),
+        _ => {}
+    }
+}
+
+fn timeout_ns(sock: Sock, option: c_int) -> u64 {
+    let t = call::plain_option::<libc::timeval>(sock.fd, SOL_SOCKET, option).unwrap_or(libc::timeval { tv_sec: 0, tv_usec: 0 });
+    Duration::new(t.tv_sec.max(0) as u64, t.tv_usec.clamp(0, 999_999) as u32 * 1000).as_nanos().min(u64::MAX.into()) as u64
+}
+
+/// The value of an integer option that the ring knows better than the anchor.
+pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
+    let pcb = sock.pcb;
+    if !pcb.has(flag::ANCHOR_READY) {
+        return None;
+    }
+    match (level, option) {
+        (SOL_SOCKET, SO_RCVLOWAT) => Some(pcb.rcvlowat.load(Ordering::Relaxed) as c_int),
+        (SOL_SOCKET, SO_OOBINLINE) => Some(c_int::from(pcb.has(flag::OOB_INLINE))),
+        (IPPROTO_TCP, TCP_NODELAY) => Some(c_int::from(pcb.has(flag::NODELAY))),
+        (IPPROTO_TCP, TCP_CORK) => Some(c_int::from(pcb.has(flag::CORK))),
+        (SOL_SOCKET, SO_ERROR) => {
+            let ep = sock.endpoint()?;
+            ep.look_at_anchor();
+            ep.settle_end();
+            match end::take_error(sock) {
+                Some(e) => Some(e.0),
+                None => ep.is_on_ring().then_some(0),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The state that TCP_INFO shall tell (linux/tcp_states.h), where the anchor's is not the connection's.
+pub fn tcp_state(sock: Sock, level: c_int, option: c_int) -> Option<u8> {
+    if (level, option) != (IPPROTO_TCP, TCP_INFO) {
+        return None;
+    }
+    let ep = sock.endpoint().filter(|ep| ep.is_on_ring())?;
+    let (sent_fin, got_fin) = (sock.pcb.has(flag::SHUT_WR), ep.rx.is_finished() || ep.peer_end() == End::Clean);
+    Some(match (sent_fin, got_fin) {
+        _ if ep.peer_end() == End::Reset || sock.pcb.has(flag::BROKEN) => TCP_CLOSE,
+        (false, false) => 1,
+        (true, false) => 5,
+        (false, true) => 8,
+        // Both: the end that shut down first is in TIME_WAIT; this one cannot tell, and says CLOSE.
+        (true, true) => TCP_CLOSE,
+    })
+}
+
+/// Whether the connection has ended both ways: it has no remote address any more.
+pub fn is_over(sock: Sock) -> bool {
+    tcp_state(sock, IPPROTO_TCP, TCP_INFO) == Some(TCP_CLOSE)
+}
+
+/// Bytes that can be read now (FIONREAD), `None` where the kernel is to be asked.
+pub fn readable_bytes(sock: Sock) -> Option<c_int> {
+    let ep = sock.endpoint().filter(|ep| ep.rx.path() == crate::transport::direction::Path::Ring)?;
+    let (left, _) = ep.kernel_left(0);
+    let queued = ep.rx.queued()?;
+    let at_mark = ep.is_at_mark() && !sock.pcb.has(flag::OOB_INLINE) && queued > 0;
+    Some(left.saturating_add(queued).saturating_sub(u64::from(at_mark)).min(c_int::MAX as u64) as c_int)
+}
+
+/// Whether the socket's sending direction is on the ring.
+pub fn sends_by_ring(sock: Sock) -> bool {
+    sock.endpoint().is_some_and(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)
+}
+
+/// Whether the next byte to be read is at the urgent mark (SIOCATMARK), `None` where the kernel is to be asked.
+pub fn at_mark(sock: Sock) -> Option<c_int> {
+    let ep = sock.endpoint().filter(|ep| ep.is_past_kernel())?;
+    Some(c_int::from(ep.is_at_mark()))
+}
+
+/// After fcntl(F_SETFL).
+pub fn set_file_flags(sock: Sock, flags: c_int) {
+    set_nonblocking(sock, flags & libc::O_NONBLOCK != 0);
+    let signals = flags & libc::O_ASYNC != 0;
+    if signals != sock.pcb.has(flag::ASYNC) {
+        sock.pcb.put(flag::ASYNC, signals);
+        if let Some(ep) = sock.endpoint() {
+            ep.rx.control.readable.set_always(signals);
+        }
+    }
+}
+
+/// After O_NONBLOCK was changed.
+pub fn set_nonblocking(sock: Sock, on: bool) {
+    sock.pcb.put(flag::NONBLOCK, on);
+}

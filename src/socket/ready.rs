@@ -1,0 +1,71 @@
+//! Readiness, in one place: what poll, select and epoll say of a joined socket (as Linux's tcp_poll).
+
+use core::sync::atomic::Ordering;
+use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDBAND, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_short};
+
+use super::handle::{Endpoint, Sock};
+use crate::pcb::block::flag;
+use crate::pcb::circuit::End;
+use crate::transport::direction::Path;
+
+const READABLE: c_short = POLLIN | POLLRDNORM;
+const WRITABLE: c_short = POLLOUT | POLLWRNORM;
+/// What only the kernel can tell of a direction that it still carries.
+const KERNEL_RX: c_short = READABLE | POLLPRI | POLLRDBAND | POLLRDHUP;
+const KERNEL_TX: c_short = WRITABLE | POLLWRBAND;
+
+/// What is known of a socket's readiness without the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Readiness {
+    /// Poll bits that are on.
+    pub bits: c_short,
+    /// Poll bits that the kernel has to be asked for.
+    pub ask: c_short,
+}
+
+/// The socket's end of a circuit if event loops must look at the ring for it: one direction is there.
+pub fn on_ring(sock: Sock) -> Option<Endpoint> {
+    let ep = sock.endpoint()?;
+    if !ep.is_on_ring() {
+        ep.become_aware();
+    }
+    (ep.tx.path() == Path::Ring || ep.rx.path() == Path::Ring).then_some(ep)
+}
+
+impl Endpoint {
+    /// Which poll bits are on.
+    pub fn readiness(&self) -> Readiness {
+        let pcb = self.sock.pcb;
+        let (mut bits, mut ask) = (0, 0);
+        self.settle_end();
+        let ended = self.peer_end() != End::Open;
+        let mut no_more = pcb.has(flag::SHUT_RD);
+        if self.is_past_kernel() {
+            if self.has_bytes(u64::from(pcb.rcvlowat.load(Ordering::Relaxed).max(1))) {
+                bits |= READABLE;
+            }
+            if self.has_urgent() {
+                bits |= POLLPRI;
+            }
+            no_more |= self.rx.is_finished() || ended;
+        } else {
+            ask |= KERNEL_RX;
+        }
+        if no_more {
+            bits |= READABLE | POLLRDHUP;
+        }
+        let closed = pcb.has(flag::SHUT_WR | flag::BROKEN);
+        if self.tx.path() != Path::Ring && !(ended && self.rx.path() == Path::Ring) {
+            ask |= KERNEL_TX;
+        } else if closed || ended || self.is_writable() {
+            bits |= WRITABLE;
+        }
+        if no_more && closed {
+            bits |= POLLHUP;
+        }
+        if pcb.so_error.load(Ordering::Relaxed) != 0 {
+            bits |= POLLERR;
+        }
+        Readiness { bits, ask }
+    }
+}

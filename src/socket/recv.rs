@@ -1,0 +1,316 @@
+//! Receiving.
+
+use core::sync::atomic::Ordering;
+use libc::{MSG_OOB, MSG_PEEK, MSG_WAITALL, c_int};
+
+use super::handle::{Endpoint, Sock};
+use super::route::{self, RxRoute};
+use super::spin;
+use super::stats::{COUNTERS, add};
+use crate::pcb::block::flag;
+use crate::pcb::circuit::End;
+use crate::shm::owner::System;
+use crate::sys::clock::Deadline;
+use crate::sys::errno::Ret;
+use crate::sys::{Errno, call};
+use crate::transport::direction::Path;
+use crate::transport::iov::Iov;
+use crate::transport::stream;
+
+/// Receives into `sink`; `kernel` makes the program's own call where the kernel has the bytes.
+#[inline(always)]
+pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut() -> Ret) -> Ret {
+    loop {
+        match route::rx(sock) {
+            RxRoute::Ring(ep) => return ep.receive(sink, flags),
+            RxRoute::Kernel if flags & MSG_WAITALL != 0 && !sock.pcb.has(flag::KERNEL_ONLY) => {
+                if let Some(ret) = all_from_kernel(sock, sink, flags) {
+                    return ret;
+                }
+            }
+            RxRoute::Kernel if sock.may_have_company() && !sock.pcb.has(flag::KERNEL_ONLY) && flags & (MSG_OOB | libc::MSG_ERRQUEUE) == 0 => {
+                if let Some(ret) = among_others(sock, sink, flags) {
+                    return ret;
+                }
+            }
+            RxRoute::Kernel => {
+                let ret = kernel();
+                if let Some(ret) = from_kernel(sock, ret, flags) {
+                    return ret;
+                }
+            }
+        }
+    }
+}
+
+/// A receive through the kernel where other threads or processes may receive from the same socket: one at a
+/// time, so that each knows which of its bytes were doorbells, and none asleep inside, where a switch would
+/// leave it. `None` where the route is to be asked for again.
+fn among_others(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
+    let endpoint = sock.endpoint();
+    let held = endpoint.map(|ep| ep.rx.reader.lock.acquire(sock.me().owner(), &System(sock.arena)));
+    if endpoint.is_some_and(|ep| ep.rx.path() == Path::Ring) {
+        return None;
+    }
+    let ret = from_kernel(sock, sink.receive_kernel(sock.fd, usize::MAX, flags | libc::MSG_DONTWAIT), flags);
+    drop(held);
+    if ret != Some(Err(Errno::EAGAIN)) || sock.is_nonblocking(flags) {
+        return ret;
+    }
+    let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
+    if deadline.is_never() {
+        // As below, and restarted by the kernel after a signal where the program asked for that.
+        return match call::recv_scratch(sock.fd, libc::MSG_PEEK) {
+            Ok(_) if sock.is_closed() => Some(Err(Errno::EBADF)),
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
+        };
+    }
+    match call::poll_one(sock.fd, libc::POLLIN | libc::POLLRDHUP, deadline) {
+        Ok(0) => Some(Err(Errno::EAGAIN)),
+        // Closed meanwhile: the number may be another file's.
+        Ok(_) if sock.is_closed() => Some(Err(Errno::EBADF)),
+        Ok(_) => None,
+        Err(e) => Some(Err(e)),
+    }
+}
+
+/// MSG_WAITALL through the kernel, piece by piece: one call for everything would sleep on after the other
+/// end has switched to the ring. `None` where it has, and nothing was taken.
+fn all_from_kernel(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
+    let peek = flags & MSG_PEEK != 0;
+    let ret = sink.receive_kernel(sock.fd, usize::MAX, flags & !MSG_WAITALL);
+    let n = match from_kernel(sock, ret, flags)? {
+        Ok(n) => n,
+        Err(e) => return Some(Err(e)),
+    };
+    if n == 0 || n == sink.left() || sock.is_nonblocking(flags) {
+        return Some(Ok(n));
+    }
+    if peek {
+        // Sleeps until one byte more has come, then looks again.
+        let _ = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, n as c_int + 1);
+        let polled = call::poll_one(sock.fd, libc::POLLIN | libc::POLLRDHUP, Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
+        let _ = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1);
+        return match polled {
+            Ok(bits) if bits & libc::POLLRDHUP == 0 && bits != 0 => None,
+            _ => Some(Ok(n)),
+        };
+    }
+    sink.advance(n);
+    let rest = receive(sock, sink, flags, || Err(Errno::EINTR));
+    Some(Ok(n + rest.unwrap_or(0)))
+}
+
+/// What a receive from the kernel brought, less the doorbells that came with it if the other end switched
+/// meanwhile; `None` where nothing is left and the ring is to be looked at.
+pub fn from_kernel(sock: Sock, ret: Ret, flags: c_int) -> Option<Ret> {
+    let crossed = sock.endpoint().filter(|ep| ep.rx.path() == Path::Ring && flags & MSG_OOB == 0);
+    let (n, ep) = match (ret, crossed) {
+        (Ok(n), None) => {
+            add(&COUNTERS.kernel_rx_bytes, n as u64);
+            add(&COUNTERS.kernel_rx_messages, 1);
+            return Some(Ok(n));
+        }
+        // Doorbells that the other end had not read made its orderly close a reset.
+        (Err(Errno::ECONNRESET), _) if sock.endpoint().is_some_and(|ep| ep.peer_end() == End::Clean) => return Some(Ok(0)),
+        (Err(Errno::ECONNRESET), _) => {
+            // Told by the kernel, and not to be told again by the ring.
+            sock.pcb.set(flag::END_SEEN | flag::BROKEN);
+            return Some(Err(Errno::ECONNRESET));
+        }
+        (Err(e), _) if e != Errno::EAGAIN => return Some(Err(e)),
+        (Err(e), None) => return Some(Err(e)),
+        (Err(_), Some(ep)) => return if ep.rx.has_data() { None } else { Some(Err(Errno::EAGAIN)) },
+        (Ok(n), Some(ep)) => (n, ep),
+    };
+    if n == 0 {
+        return None;
+    }
+    let data = if flags & MSG_PEEK != 0 {
+        (n as u64).min(ep.kernel_left(0).0)
+    } else {
+        let (_, doorbells) = ep.kernel_left(n as u64);
+        n as u64 - doorbells
+    };
+    (data > 0).then_some(Ok(data as usize))
+}
+
+impl Endpoint {
+    /// Receives from the ring, after what is left in the kernel.
+    #[inline(always)]
+    pub fn receive(&self, sink: &mut Iov, flags: c_int) -> Ret {
+        // The common case: bytes are there, and any number will do.
+        let plain = flags & !(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC) == 0;
+        if plain
+            && self.rx.reader.kernel_left.load(Ordering::Acquire) == 1
+            && self.sock.pcb.rcvlowat.load(Ordering::Relaxed) <= 1
+            && self.rx.control.urgent.load(Ordering::Acquire) == 0
+            && !sink.faults()
+        {
+            let n = self.take(sink, usize::MAX, false)?;
+            if n > 0 {
+                return Ok(n);
+            }
+            if !self.sock.is_nonblocking(flags)
+                && !self.is_peer_here()
+                && (if self.awaits_answer() { self.look_closely() } else { self.look_calmly() })
+            {
+                let n = self.take(sink, usize::MAX, false)?;
+                if n > 0 {
+                    return Ok(n);
+                }
+            }
+        }
+        self.receive_with(sink, flags)
+    }
+
+    /// Whether the other end last waited on the processor that this one last waited on: then it cannot answer
+    /// while we look.
+    #[inline(always)]
+    fn is_peer_here(&self) -> bool {
+        self.rx.produced.cpu.load(Ordering::Relaxed) == self.rx.consumed.cpu.load(Ordering::Relaxed)
+    }
+
+    /// Who has sent something since it last found nothing waits for an answer, which may come at once: looks
+    /// for it closely, and for a moment only.
+    #[inline(always)]
+    fn awaits_answer(&self) -> bool {
+        let sent = self.tx.produced.head.load(Ordering::Relaxed);
+        if self.rx.reader.sent_seen.load(Ordering::Relaxed) == sent {
+            return false;
+        }
+        self.rx.reader.sent_seen.store(sent, Ordering::Relaxed);
+        true
+    }
+
+    #[inline(always)]
+    fn look_closely(&self) -> bool {
+        self.rx.reader.calm_ns.store(0, Ordering::Relaxed);
+        let seen = self.rx.reader.head_seen.load(Ordering::Relaxed);
+        spin::briefly(|| self.rx.produced.head.load(Ordering::Acquire) != seen)
+    }
+
+    /// In a stream that keeps coming every look costs the sender more than a message does: while the first
+    /// look always finds something it is made later and later, up to a microsecond or two.
+    fn look_calmly(&self) -> bool {
+        const LEAST_NS: u64 = 100;
+        const MOST_NS: u64 = 3_200;
+        let calm_ns = self.rx.reader.calm_ns.load(Ordering::Relaxed).min(MOST_NS);
+        if calm_ns > 0 {
+            spin::rest(calm_ns);
+        }
+        let found = self.rx.has_data();
+        let next = if found { (calm_ns * 2).clamp(LEAST_NS, MOST_NS) } else { calm_ns / 2 / LEAST_NS * LEAST_NS };
+        self.rx.reader.calm_ns.store(next, Ordering::Relaxed);
+        found
+    }
+
+    #[inline(never)]
+    fn receive_with(&self, sink: &mut Iov, flags: c_int) -> Ret {
+        if flags & MSG_OOB != 0 {
+            return self.receive_urgent(sink, flags & MSG_PEEK != 0);
+        }
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            // There never is an error in the queue.
+            return Err(Errno::EAGAIN);
+        }
+        let peek = flags & MSG_PEEK != 0;
+        let nonblocking = self.sock.is_nonblocking(flags);
+        if !self.is_past_kernel() {
+            return self.receive_left(sink, flags, peek);
+        }
+        if sink.faults() && self.has_bytes(1) {
+            return Err(Errno::EFAULT);
+        }
+        let lowat = self.sock.pcb.rcvlowat.load(Ordering::Relaxed).max(1) as usize;
+        self.receive_slowly(sink, peek, nonblocking, if flags & MSG_WAITALL != 0 { usize::MAX } else { lowat })
+    }
+
+    #[inline(always)]
+    fn take(&self, sink: &mut Iov, most: usize, peek: bool) -> Ret {
+        let n = stream::pop(self.rx, self.sock.arena, self.sock.me(), self.may_have_company(), sink, most, peek, || self.is_current())
+            .map_err(|_| self.damaged())?;
+        if n > 0 && !peek {
+            self.wake_writer();
+        }
+        Ok(n)
+    }
+
+    fn receive_slowly(&self, sink: &mut Iov, peek: bool, nonblocking: bool, at_least: usize) -> Ret {
+        let target = at_least.min(sink.left()).max(1);
+        let deadline = Deadline::of_option(self.sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
+        let mut got = 0;
+        loop {
+            // Asked before the ring is looked at: what was sent before the end is there now.
+            let ended = self.has_ended();
+            let most = self.limit_at_mark(got);
+            if peek {
+                got = self.take(&mut sink.fork(), most, true)?;
+            } else {
+                got += self.take(sink, most, false)?;
+            }
+            if got >= target || (sink.left() == 0 && got == 0 && self.has_bytes(1)) || (got > 0 && (most != usize::MAX || ended)) {
+                return Ok(got);
+            }
+            if ended
+                && got == 0
+                && let Some(end) = self.at_end()
+            {
+                return end.map(|()| 0);
+            }
+            if !self.is_current() {
+                return Err(Errno::EBADF);
+            }
+            if nonblocking {
+                return if got > 0 { Ok(got) } else { Err(Errno::EAGAIN) };
+            }
+            let need = if peek { target as u64 } else { 1 };
+            if let Err(e) = self.wait_readable(need, deadline) {
+                return if got > 0 { Ok(got) } else { Err(e) };
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.rx.is_finished() || self.peer_end() != End::Open || self.sock.pcb.has(flag::SHUT_RD)
+    }
+
+    /// Receives what went through the kernel before the switch.
+    fn receive_left(&self, sink: &mut Iov, flags: c_int, peek: bool) -> Ret {
+        let (left, _) = self.kernel_left(0);
+        if left == 0 {
+            return self.receive(sink, flags);
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let n = sink.receive_kernel(self.sock.fd, most, flags & !MSG_WAITALL)?;
+        if n == 0 {
+            // The other end is gone and so is what it had sent.
+            self.anchor_ended(None);
+            self.rx.reader.kernel_left.store(1, Ordering::Release);
+            return self.receive(sink, flags);
+        }
+        if peek {
+            return self.peek_beyond(sink, n, left, flags);
+        }
+        add(&COUNTERS.kernel_rx_bytes, n as u64);
+        self.kernel_left(n as u64);
+        sink.advance(n);
+        if sink.left() > 0 && (flags & MSG_WAITALL != 0 || self.rx.has_data()) {
+            let flags = if flags & MSG_WAITALL != 0 { flags } else { flags | libc::MSG_DONTWAIT };
+            return Ok(n + self.receive(sink, flags).unwrap_or(0));
+        }
+        Ok(n)
+    }
+
+    /// MSG_PEEK over the seam: `n` of the `left` bytes in the kernel are in the buffers, the ring follows.
+    fn peek_beyond(&self, sink: &Iov, n: usize, left: u64, flags: c_int) -> Ret {
+        let mut beyond = sink.fork();
+        beyond.advance(n);
+        if (n as u64) < left || beyond.left() == 0 {
+            return Ok(n);
+        }
+        let wait = flags & MSG_WAITALL != 0 && !self.sock.is_nonblocking(flags);
+        Ok(n + self.receive_slowly(&mut beyond, true, !wait, if wait { usize::MAX } else { 1 }).unwrap_or(0))
+    }
+}

@@ -1,0 +1,232 @@
+//! Which way the bytes of a call go, and the switch of a direction from the kernel to the ring.
+//!
+//! Any use of a joined socket makes this end *aware*: it confirms the direction it receives from, and
+//! switches the one it sends in once the other end has confirmed that. What went through the kernel before
+//! is taken from the kernel's own counters, so nothing is counted on the kernel's path, and bytes sent by
+//! whoever held the socket before are not forgotten.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::handle::{Endpoint, Sock};
+use super::stats::{COUNTERS, add};
+use crate::pcb::block::flag;
+use crate::pcb::circuit::End;
+use crate::shm::lock::Held;
+use crate::shm::owner::System;
+use crate::sys::errno::preserved;
+use crate::sys::signal::Blocked;
+use crate::sys::trace::trace;
+use crate::sys::{call, diag};
+use crate::transport::direction::Path;
+use crate::transport::stream;
+
+/// Counts the changes of path that this process has made: event loops look again at their sockets.
+pub static PATH_CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// The way of a send.
+pub enum TxRoute {
+    Ring(Endpoint),
+    Kernel(SendInKernel),
+}
+
+/// The way of a receive.
+pub enum RxRoute {
+    Ring(Endpoint),
+    Kernel,
+}
+
+/// While this lives the socket's sending direction does not switch.
+pub struct SendInKernel(Sock);
+
+impl SendInKernel {
+    fn begin(sock: Sock) -> SendInKernel {
+        sock.pcb.sends_in_kernel.fetch_add(1, Ordering::SeqCst);
+        SendInKernel(sock)
+    }
+}
+
+impl Drop for SendInKernel {
+    fn drop(&mut self) {
+        self.0.pcb.sends_in_kernel.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Decides the way of a send.
+#[inline(always)]
+pub fn tx(sock: Sock) -> TxRoute {
+    match sock.endpoint() {
+        Some(ep) if ep.tx.path() == Path::Ring => TxRoute::Ring(ep),
+        _ => tx_for_now(sock),
+    }
+}
+
+/// The way of a send that the kernel may still have to carry.
+#[inline(never)]
+fn tx_for_now(sock: Sock) -> TxRoute {
+    loop {
+        let endpoint = sock.endpoint();
+        if let Some(ep) = endpoint {
+            ep.become_aware();
+            // Where the end is known the ring tells it, also to who never sent through it.
+            if ep.tx.path() == Path::Ring || (ep.peer_end() != End::Open && ep.rx.path() == Path::Ring) {
+                return TxRoute::Ring(ep);
+            }
+        }
+        let guard = SendInKernel::begin(sock);
+        // Looked at again with the guard up: a switch either sees the guard, or is seen here.
+        match sock.endpoint().map(|ep| (ep, ep.tx.path())) {
+            Some((ep, Path::Ring)) => return TxRoute::Ring(ep),
+            Some((ep, Path::Switching)) => {
+                drop(guard);
+                ep.settle_switch();
+            }
+            _ => return TxRoute::Kernel(guard),
+        }
+    }
+}
+
+/// Decides the way of a receive.
+#[inline(always)]
+pub fn rx(sock: Sock) -> RxRoute {
+    match sock.endpoint() {
+        Some(ep) if ep.rx.path() == Path::Ring && ep.tx.path() == Path::Ring => RxRoute::Ring(ep),
+        _ => rx_for_now(sock),
+    }
+}
+
+/// The way of a receive that the kernel may still have something for.
+#[inline(never)]
+fn rx_for_now(sock: Sock) -> RxRoute {
+    let Some(ep) = sock.endpoint() else { return RxRoute::Kernel };
+    if ep.rx.path() != Path::Ring {
+        ep.become_aware();
+        if ep.rx.path() != Path::Ring {
+            return RxRoute::Kernel;
+        }
+    } else if ep.tx.path() == Path::Ready {
+        ep.become_aware();
+    }
+    RxRoute::Ring(ep)
+}
+
+impl Endpoint {
+    /// Whether both directions are on the ring.
+    #[inline]
+    pub fn is_on_ring(&self) -> bool {
+        self.tx.path() == Path::Ring && self.rx.path() == Path::Ring
+    }
+
+    /// Confirms the receiving direction and switches the sending one if that can be.
+    #[cold]
+    pub fn become_aware(&self) {
+        preserved(|| self.look_around());
+    }
+
+    fn look_around(&self) {
+        if self.sock.pcb.has(flag::KERNEL_ONLY) {
+            self.tx.change_path(Path::Kernel, Path::Pinned);
+        }
+        if self.sock.pcb.has(flag::ASYNC) {
+            self.rx.control.readable.set_always(true);
+        }
+        if self.rx.path() == Path::Kernel && self.tx.path() != Path::Pinned && self.prepare_anchor() && self.rx.change_path(Path::Kernel, Path::Ready)
+        {
+            PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
+        }
+        if self.tx.path() == Path::Ready && matches!(self.rx.path(), Path::Ready | Path::Switching | Path::Ring) {
+            self.switch();
+        }
+    }
+
+    /// Makes the anchor fit for doorbells: they must go out at once, and one byte must wake.
+    fn prepare_anchor(&self) -> bool {
+        let sock = &self.sock;
+        if sock.pcb.has(flag::ANCHOR_READY) {
+            return true;
+        }
+        let tcp = libc::IPPROTO_TCP;
+        let done = call::set_int_option(sock.fd, tcp, libc::TCP_NODELAY, 1)
+            .and_then(|_| if sock.pcb.has(flag::CORK) { call::set_int_option(sock.fd, tcp, libc::TCP_CORK, 0) } else { Ok(0) })
+            .and_then(|_| call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1))
+            .and_then(
+                |_| if sock.pcb.has(flag::OOB_INLINE) { call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 0) } else { Ok(0) },
+            );
+        if done.is_ok() {
+            sock.pcb.set(flag::ANCHOR_READY);
+        }
+        done.is_ok()
+    }
+
+    /// Moves the sending direction to the ring, unless bytes are just on their way into the kernel.
+    fn switch(&self) {
+        let me = self.sock.me();
+        let arena = self.sock.arena;
+        if self.tx.segment(self.tx.produced.segment.load(Ordering::Relaxed)).block.load(Ordering::Relaxed) == 0
+            && !stream::append(self.tx, arena, me, 0, self.link.circuit)
+        {
+            return;
+        }
+        // A handler that sent on this socket in the middle of this would wait for it, for ever.
+        let signals = Blocked::all();
+        let held = self.tx.writer.lock.acquire(me.owner(), &System(arena));
+        if matches!(held, Held::Nested) || !self.is_current() || !self.tx.change_path(Path::Ready, Path::Switching) {
+            return;
+        }
+        let counts = if self.sock.pcb.sends_in_kernel.load(Ordering::SeqCst) == 0 { diag::tcp_counts(self.sock.fd) } else { None };
+        let Some(counts) = counts.filter(|c| !c.has_ended() && self.peer_end() == End::Open) else {
+            self.tx.change_path(Path::Switching, Path::Ready);
+            return;
+        };
+        self.tx.control.kernel_bytes.store(counts.written, Ordering::SeqCst);
+        self.tx.change_path(Path::Switching, Path::Ring);
+        drop(held);
+        drop(signals);
+        PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
+        add(&COUNTERS.circuits, 1);
+        trace(format_args!("fd {}: sends through the ring after {} bytes through the kernel", self.sock.fd, counts.written));
+    }
+
+    /// Waits for a switch that another thread is making, and undoes one whose maker died.
+    #[cold]
+    fn settle_switch(&self) {
+        let _held = self.tx.writer.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
+        self.tx.change_path(Path::Switching, Path::Ready);
+    }
+
+    /// Data that came through the kernel and is still to be read before the ring, worked out when first
+    /// asked for. `just_read` bytes were taken by the caller, who has not accounted for them yet.
+    /// Returns what is left, and how many of the `just_read` were doorbells.
+    pub fn kernel_left(&self, just_read: u64) -> (u64, u64) {
+        let word = &self.rx.reader.kernel_left;
+        let known = word.load(Ordering::Acquire);
+        if known == 1 {
+            return (0, just_read);
+        }
+        let _held = self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
+        let known = word.load(Ordering::Acquire);
+        let (left, doorbells) = if known > 0 {
+            ((known - 1).saturating_sub(just_read), just_read.saturating_sub(known - 1))
+        } else {
+            let sent = self.rx.control.kernel_bytes.load(Ordering::SeqCst);
+            let read = diag::tcp_bytes_read(self.sock.fd).unwrap_or(sent);
+            (sent.saturating_sub(read), read.saturating_sub(sent).min(just_read))
+        };
+        word.store(left.wrapping_add(1), Ordering::Release);
+        (left, doorbells)
+    }
+
+    /// Whether everything that came through the kernel has been read.
+    #[inline]
+    pub fn is_past_kernel(&self) -> bool {
+        self.rx.path() == Path::Ring && (self.rx.reader.kernel_left.load(Ordering::Acquire) == 1 || self.kernel_left(0).0 == 0)
+    }
+}
+
+/// Keeps a socket with the kernel from now on, if it has not left it. True if it is there for good.
+pub fn pin(sock: Sock) -> bool {
+    sock.pcb.set(flag::KERNEL_ONLY);
+    let Some(ep) = sock.endpoint() else { return true };
+    // The other end can switch nothing before it has confirmed what we send: this alone keeps both.
+    ep.tx.change_path(Path::Kernel, Path::Pinned);
+    ep.tx.path() == Path::Pinned
+}

@@ -1,0 +1,179 @@
+//! Sending.
+
+use core::sync::atomic::Ordering;
+use libc::{MSG_NOSIGNAL, MSG_OOB, c_int};
+
+use super::handle::{Endpoint, Sock};
+use super::route::{self, TxRoute};
+use super::spin::{self, Peer};
+use super::stats::{COUNTERS, add};
+use super::wait;
+use crate::pcb::block::flag;
+use crate::shm::blocks;
+use crate::sys::clock::Deadline;
+use crate::sys::errno::Ret;
+use crate::sys::{Errno, thread};
+use crate::transport::iov::Iov;
+use crate::transport::stream;
+
+/// How much may be queued in one direction where the program set no buffer sizes: about what two kernel
+/// sockets hold.
+const QUEUE_BYTES: u64 = 4 << 20;
+/// Share of it where only one end has set its size (getsockopt tells such values for loopback TCP).
+const DEFAULT_SNDBUF_BYTES: u64 = 2_626_560;
+const DEFAULT_RCVBUF_BYTES: u64 = 131_072;
+/// The class of the segments that most streams flow through, and that of those which keep filling them: so
+/// large that what is written has left the writer's own cache for the one it shares with the reader.
+const COMMON: blocks::Class = 2;
+const LARGEST: blocks::Class = 3;
+const FULLS_BEFORE_LARGEST: u64 = 64;
+
+/// Sends from `source`; `kernel` makes the program's own call where the kernel takes the bytes.
+#[inline(always)]
+pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() -> Ret) -> Ret {
+    match route::tx(sock) {
+        TxRoute::Ring(ep) => ep.send(source, flags),
+        TxRoute::Kernel(_guard) => {
+            if flags & MSG_OOB != 0 {
+                // The kernel's urgent byte is out of line: its place in the stream could not be told later.
+                route::pin(sock);
+            }
+            let ret = kernel();
+            if let Ok(n) = ret {
+                add(&COUNTERS.kernel_tx_bytes, n as u64);
+                add(&COUNTERS.kernel_tx_messages, 1);
+            }
+            ret
+        }
+    }
+}
+
+impl Endpoint {
+    /// Sends through the ring.
+    #[inline(always)]
+    pub fn send(&self, source: &mut Iov, flags: c_int) -> Ret {
+        let all = source.left();
+        match self.before_send() {
+            None => {}
+            Some(Ok(())) => return Ok(all),
+            Some(Err(e)) => return Err(signalled(e, flags)),
+        }
+        if source.faults() {
+            return Err(Errno::EFAULT);
+        }
+        if flags & MSG_OOB != 0 {
+            self.mark_urgent(source);
+        }
+        let sent = self.push(source)?;
+        let ret = if source.left() == 0 { Ok(sent) } else { self.send_slowly(source, flags, sent) };
+        if flags & MSG_OOB != 0 && ret.is_ok() {
+            self.announce_urgent();
+        }
+        ret
+    }
+
+    #[inline(always)]
+    fn push(&self, source: &mut Iov) -> Ret {
+        let ret = self.push_one(source);
+        if !stream::stash::is_empty() {
+            stream::stash::flush(|kept| {
+                let _ = self.push_one(kept);
+            });
+        }
+        ret
+    }
+
+    #[inline(always)]
+    fn push_one(&self, source: &mut Iov) -> Ret {
+        stream::push(self.tx, self.sock.arena, self.sock.me(), self.may_have_company(), source, || self.is_current(), || self.wake_reader())
+            .map_err(|_| self.damaged())
+    }
+
+    /// The ring is full: more room is made, waited for, or said to be missing.
+    #[cold]
+    #[inline(never)]
+    fn send_slowly(&self, source: &mut Iov, flags: c_int, mut sent: usize) -> Ret {
+        let nonblocking = self.sock.is_nonblocking(flags);
+        let deadline = Deadline::of_option(self.sock.pcb.sndtimeo_ns.load(Ordering::Relaxed));
+        while source.left() > 0 {
+            if !self.make_room(source.left()) {
+                if nonblocking {
+                    self.sock.pcb.set(flag::NO_SPACE);
+                    // Room may have come before the flag was up: then there will be no edge for it.
+                    let n = self.push(source)?;
+                    if n == 0 {
+                        return if sent > 0 { Ok(sent) } else { Err(Errno::EAGAIN) };
+                    }
+                    sent += n;
+                    continue;
+                }
+                if let Err(e) = self.wait_writable(self.wake_point(), deadline) {
+                    return if sent > 0 { Ok(sent) } else { Err(e) };
+                }
+            }
+            match self.before_send() {
+                None => sent += self.push(source)?,
+                Some(Ok(())) => return Ok(sent + source.left()),
+                Some(Err(_)) if sent > 0 => return Ok(sent),
+                Some(Err(e)) => return Err(signalled(e, flags)),
+            }
+            if !self.is_current() {
+                return Err(Errno::EBADF);
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Makes room for some of `wanted` bytes, without sleeping. False where there is none.
+    pub(super) fn make_room(&self, wanted: usize) -> bool {
+        let class = stream::class(self.tx);
+        let fulls = self.tx.writer.fulls.load(Ordering::Relaxed).wrapping_add(1);
+        self.tx.writer.fulls.store(fulls, Ordering::Relaxed);
+        if class < COMMON || (class < LARGEST && fulls.is_multiple_of(FULLS_BEFORE_LARGEST)) {
+            // A small segment is replaced at once: it costs less than waiting for it to be emptied.
+            return self.append(class + 1) || stream::has_room_for(wanted, wait::room(self));
+        }
+        let cpu = thread::cpu();
+        let peer = Peer::of(cpu, self.tx.consumed.cpu.load(Ordering::Relaxed));
+        self.tx.produced.cpu.store(cpu, Ordering::Relaxed);
+        let enough = (wanted as u64).min(blocks::bytes_of(class) / 4);
+        spin::until(peer, || wait::room(self) >= enough) || wait::room(self) >= enough || self.append(COMMON)
+    }
+
+    /// Adds a segment, unless as much is queued as may be.
+    fn append(&self, class: blocks::Class) -> bool {
+        self.tx.queued().is_some_and(|n| n < self.queue_bytes())
+            && (0..=class).rev().any(|class| stream::append(self.tx, self.sock.arena, self.sock.me(), class, self.link.circuit))
+    }
+
+    /// How much may be queued, from SO_SNDBUF here and SO_RCVBUF there where they were set.
+    pub fn queue_bytes(&self) -> u64 {
+        let mine = u64::from(self.sock.pcb.sndbuf.load(Ordering::Relaxed));
+        let theirs = self.peer().map_or(0, |(_, p)| u64::from(p.rcvbuf.load(Ordering::Relaxed)));
+        match (mine, theirs) {
+            (0, 0) => QUEUE_BYTES,
+            (0, r) => (DEFAULT_SNDBUF_BYTES + r).min(QUEUE_BYTES),
+            (s, 0) => (s + DEFAULT_RCVBUF_BYTES).min(QUEUE_BYTES),
+            (s, r) => (s + r).min(QUEUE_BYTES),
+        }
+    }
+
+    /// Whether a sender would find room: a third of what may be queued, as in Linux.
+    pub fn is_writable(&self) -> bool {
+        self.tx.queued().is_none_or(|n| n <= self.queue_bytes() / 3 * 2)
+            && (stream::class(self.tx) < COMMON || !self.is_chain_full() || wait::room(self) > 0)
+    }
+
+    fn is_chain_full(&self) -> bool {
+        let used = self.tx.produced.segment.load(Ordering::Relaxed).wrapping_sub(self.tx.consumed.segment.load(Ordering::Relaxed));
+        used as usize >= crate::transport::direction::SEGMENTS - 1
+    }
+}
+
+/// An error on its way to the program: EPIPE brings SIGPIPE unless the call said no.
+fn signalled(e: Errno, flags: c_int) -> Errno {
+    if e == Errno::EPIPE && flags & MSG_NOSIGNAL == 0 {
+        thread::raise(libc::SIGPIPE);
+    }
+    e
+}

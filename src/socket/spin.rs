@@ -1,0 +1,166 @@
+//! How long to look before sleeping.
+//!
+//! Sleeping and being woken costs tens of microseconds, a look at a cache line a fraction of one: so a
+//! waiter looks for a while first. How long adapts: a spin that paid lets the next one grow, one that
+//! failed halves it. A peer that last ran on this very processor cannot answer while we look, and other
+//! programs may need the processor: then the waiter lets others run between its looks, and stops as soon
+//! as one of them keeps the processor for long, since a sleeper is woken sooner than a yielder is resumed.
+
+use core::cell::Cell;
+
+use crate::sys::clock::now_ns;
+use crate::sys::{config, sync, thread};
+
+thread_local! {
+    static BUDGET_NS: Cell<u64> = const { Cell::new(u64::MAX) };
+    static FAILURES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Looks between two readings of the clock.
+const LOOKS: u32 = 32;
+/// Looks without a pause between, of one who expects an answer.
+const CLOSE_LOOKS: u32 = 100;
+/// Pauses between two looks.
+const PAUSES: u32 = 8;
+/// Looking goes on for this long before others are let run.
+const YIELD_EVERY_NS: u64 = 2_000;
+/// Who was away for this long while yielding shares the processor with a program that does not wait.
+const TAKEN_NS: u64 = 60_000;
+/// Yields in a row to processes that may be our peer.
+const YIELDS: u32 = 24;
+/// After this many spins in vain only every so many is tried.
+const PATIENCE: u32 = 8;
+const PROBE_EVERY: u32 = 32;
+const LEAST_NS: u64 = 1_000;
+
+/// What is known about who will answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// It may be running on another processor.
+    Elsewhere,
+    /// It last ran on this one.
+    Here,
+}
+
+impl Peer {
+    /// From the processors (plus one; 0 unknown) that this end and the other last waited on.
+    #[inline]
+    pub fn of(mine: u32, its: u32) -> Peer {
+        if mine == its { Peer::Here } else { Peer::Elsewhere }
+    }
+}
+
+/// The time between two looks: each takes the line away from its writer, who may have more to say.
+#[inline(always)]
+fn pause() {
+    for _ in 0..PAUSES {
+        sync::spin_hint();
+    }
+}
+
+fn single_processor() -> bool {
+    use once_cell::sync::OnceCell;
+    static SINGLE: OnceCell<bool> = OnceCell::new();
+    *SINGLE.get_or_init(|| thread::allowed_cpus() <= 1)
+}
+
+/// Looks closely for about a microsecond.
+#[inline(always)]
+pub fn briefly(mut ready: impl FnMut() -> bool) -> bool {
+    (0..CLOSE_LOOKS).any(|_| {
+        sync::spin_hint();
+        ready()
+    })
+}
+
+/// Passes `ns` nanoseconds without looking.
+pub fn rest(ns: u64) {
+    let start = now_ns();
+    while now_ns() - start < ns {
+        sync::spin_hint();
+    }
+}
+
+/// Looks with `ready` until it says yes, which is returned, or it does not seem to pay any longer.
+#[inline]
+pub fn until(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
+    if ready() {
+        return true;
+    }
+    if peer == Peer::Elsewhere {
+        for _ in 0..LOOKS {
+            pause();
+            if ready() {
+                return true;
+            }
+        }
+    }
+    longer(peer, ready)
+}
+
+#[inline(never)]
+fn longer(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
+    let most = config::get().spin_ns;
+    let failures = FAILURES.get();
+    if failures >= PATIENCE && !failures.is_multiple_of(PROBE_EVERY) {
+        FAILURES.set(failures.wrapping_add(1));
+        return false;
+    }
+    let budget = BUDGET_NS.get().min(most);
+    let here = peer == Peer::Here || single_processor();
+    let paid = if here { yielding(&mut ready) } else { looking(budget, &mut ready) };
+    if paid {
+        BUDGET_NS.set((budget * 2).min(most).max(LEAST_NS));
+        FAILURES.set(0);
+    } else {
+        BUDGET_NS.set((budget / 2).max(LEAST_NS));
+        FAILURES.set(failures.wrapping_add(1));
+    }
+    paid
+}
+
+/// The peer needs this processor: hands it over and looks when it comes back.
+fn yielding(ready: &mut impl FnMut() -> bool) -> bool {
+    let mut before = now_ns();
+    for _ in 0..YIELDS {
+        thread::yield_now();
+        if ready() {
+            return true;
+        }
+        let now = now_ns();
+        if now - before > TAKEN_NS {
+            return false;
+        }
+        before = now;
+    }
+    false
+}
+
+/// The peer may answer from another processor: looks, and now and then lets others run.
+fn looking(budget_ns: u64, ready: &mut impl FnMut() -> bool) -> bool {
+    let start = now_ns();
+    let (mut yielded, mut away) = (start, 0);
+    loop {
+        for _ in 0..LOOKS {
+            if ready() {
+                return true;
+            }
+            pause();
+        }
+        let now = now_ns();
+        if now - start - away > budget_ns {
+            return false;
+        }
+        if now - yielded > YIELD_EVERY_NS {
+            thread::yield_now();
+            if ready() {
+                return true;
+            }
+            yielded = now_ns();
+            away += yielded - now;
+            if yielded - now > TAKEN_NS {
+                return false;
+            }
+        }
+    }
+}

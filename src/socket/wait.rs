@@ -1,0 +1,296 @@
+//! Waiting, in one place: a spin while that pays, then a proper sleep in the kernel on the anchor; and the
+//! other half of it, waking who sleeps.
+
+use core::sync::atomic::Ordering;
+use libc::{POLLERR, POLLHUP, POLLIN, POLLPRI, POLLRDHUP, c_short, pollfd};
+
+use super::handle::{Endpoint, Sock};
+use super::spin::{self, Peer};
+use super::stats;
+use crate::pcb::block::flag;
+use crate::pcb::circuit::End;
+use crate::sys::clock::Deadline;
+use crate::sys::errno::preserved;
+use crate::sys::futex::PiLock;
+use crate::sys::mailbox::{self, Mailbox};
+use crate::sys::{Errno, call, thread};
+use crate::sys::{diag, signal};
+use crate::transport::direction::Path;
+use crate::transport::notifier::notifier;
+use crate::transport::stream;
+use crate::transport::wait::Wishes;
+
+/// A sender whose wake-ups cannot be relied on (see `fulfil`) looks this often.
+const LOOK_AGAIN_NS: u64 = 50_000_000;
+
+impl Endpoint {
+    /// Whether a receiver that wants `need` bytes has anything to do.
+    #[inline]
+    pub fn is_readable(&self, need: u64) -> bool {
+        self.has_bytes(need) || self.rx.is_finished() || self.peer_end() != End::Open || self.sock.pcb.has(flag::SHUT_RD)
+    }
+
+    /// Whether a sender that waits for the tail to come to `wake_at` has anything to do.
+    fn has_room(&self, wake_at: u64) -> bool {
+        self.tx.consumed.tail.load(Ordering::SeqCst) >= wake_at || self.peer_end() != End::Open || self.sock.pcb.has(flag::SHUT_WR | flag::BROKEN)
+    }
+
+    /// Blocks until the receiving direction has something to do for one who wants `need` bytes.
+    ///
+    /// # Errors
+    /// `EINTR`, or `EAGAIN` at the deadline.
+    pub fn wait_readable(&self, need: u64, deadline: Deadline) -> Result<(), Errno> {
+        let cpu = thread::cpu();
+        self.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
+        let peer = Peer::of(cpu, self.rx.produced.cpu.load(Ordering::Relaxed));
+        self.tx.produced.cpu.store(cpu, Ordering::Relaxed);
+        if spin::until(peer, || self.is_readable(need)) {
+            return Ok(());
+        }
+        let role = self.reader_role();
+        let one_sleeper = role.lock(deadline.absolute()).map(|()| role);
+        if one_sleeper.as_ref().is_err_and(|&e| e == Errno::ETIMEDOUT) {
+            return Err(Errno::EAGAIN);
+        }
+        let slept = self.sleep_readable(need, deadline);
+        if let Ok(role) = one_sleeper {
+            role.unlock();
+        }
+        slept
+    }
+
+    fn sleep_readable(&self, need: u64, deadline: Deadline) -> Result<(), Errno> {
+        self.rx.control.readable.declare_asleep();
+        if self.is_readable(need) {
+            self.rx.control.readable.declare_awake();
+            return Ok(());
+        }
+        if deadline.passed() {
+            return Err(Errno::EAGAIN);
+        }
+        stats::sleeps(self.sock.arena);
+        let ret = if deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
+            // A plain blocking call, which the kernel restarts after a signal where the program asked for that.
+            // It takes the doorbell with it, and would take the urgent byte meant for a sender as well: where
+            // there may be one it only looks.
+            let company = self.may_have_company();
+            match call::recv_scratch(self.sock.fd, if company { libc::MSG_PEEK } else { 0 }) {
+                Ok(1..) if company && self.sock.is_closed() => Err(Errno::EINTR),
+                Ok(1..) if company => call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT),
+                other => other,
+            }
+        } else {
+            match call::poll_one(self.sock.fd, POLLIN | POLLRDHUP, deadline) {
+                Ok(0) => Ok(usize::MAX),
+                Ok(_) if self.sock.is_closed() => Err(Errno::EINTR),
+                Ok(_) => call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT),
+                Err(e) => Err(e),
+            }
+        };
+        self.rx.control.readable.declare_awake();
+        self.pass_on();
+        match ret {
+            Ok(0) => self.anchor_ended(None),
+            Ok(_) | Err(Errno::EAGAIN) => {}
+            Err(Errno::EINTR) => return Err(Errno::EINTR),
+            Err(e) => self.anchor_ended(Some(e)),
+        }
+        Ok(())
+    }
+
+    /// Blocks until the tail of the sending direction has come to `wake_at`, or sending makes no sense any more.
+    ///
+    /// # Errors
+    /// As for `wait_readable`.
+    pub fn wait_writable(&self, wake_at: u64, deadline: Deadline) -> Result<(), Errno> {
+        let cpu = thread::cpu();
+        self.tx.produced.cpu.store(cpu, Ordering::Relaxed);
+        let peer = Peer::of(cpu, self.tx.consumed.cpu.load(Ordering::Relaxed));
+        if spin::until(peer, || self.has_room(wake_at)) {
+            return Ok(());
+        }
+        let role = self.writer_role();
+        let one_sleeper = role.lock(deadline.absolute()).map(|()| role);
+        if one_sleeper.as_ref().is_err_and(|&e| e == Errno::ETIMEDOUT) {
+            return Err(Errno::EAGAIN);
+        }
+        let slept = self.sleep_writable(wake_at, deadline);
+        if let Ok(role) = one_sleeper {
+            role.unlock();
+        }
+        slept
+    }
+
+    fn sleep_writable(&self, wake_at: u64, deadline: Deadline) -> Result<(), Errno> {
+        self.declare_writer(wake_at);
+        if self.has_room(wake_at) {
+            self.tx.control.writable.declare_awake();
+            return Ok(());
+        }
+        if deadline.passed() {
+            return Err(Errno::EAGAIN);
+        }
+        stats::sleeps(self.sock.arena);
+        // Room is told by an urgent byte, data by a plain one: a sender and a receiver asleep on the same
+        // socket do not take one another's wake-ups. Yet a receiver that reads past the urgent byte takes it
+        // away; it then pokes the mailbox.
+        let mailbox = if self.may_have_company() { Mailbox::bind(self.sock.pcb.cookie.load(Ordering::Relaxed)) } else { None };
+        let mut fds = [
+            pollfd { fd: self.sock.fd, events: POLLPRI | self.end_events(), revents: 0 },
+            pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 },
+        ];
+        let needs_looks = !self.is_past_kernel() || self.sock.pcb.has(flag::SHUT_RD) || (mailbox.is_none() && self.may_have_company());
+        let until = if needs_looks { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        let polled = if self.has_room(wake_at) { Ok(0) } else { call::poll_many(&mut fds, until.left(), None) };
+        self.tx.control.writable.declare_awake();
+        if polled == Err(Errno::EINTR) && deadline.is_never() && signal::restarts_calls() {
+            return Ok(());
+        }
+        polled?;
+        let revents = fds[0].revents;
+        if revents & POLLPRI != 0 {
+            let _ = call::recv_scratch(self.sock.fd, libc::MSG_OOB | libc::MSG_DONTWAIT);
+        }
+        if revents & (POLLRDHUP | POLLHUP | POLLERR) != 0
+            || (revents == 0 && needs_looks && diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended()))
+        {
+            self.anchor_ended(None);
+        }
+        Ok(())
+    }
+
+    /// What tells on the anchor that the other end is gone. Where we have shut our own half down, or the other
+    /// end its half through the kernel, POLLRDHUP is always on and says nothing.
+    fn end_events(&self) -> c_short {
+        if self.sock.pcb.has(flag::SHUT_RD) || self.rx.path() == Path::Pinned { 0 } else { POLLRDHUP }
+    }
+
+    /// As for the socket.
+    #[inline(always)]
+    pub fn may_have_company(&self) -> bool {
+        self.sock.may_have_company()
+    }
+
+    /// After doorbells were taken: a sender of this socket that sleeps may have lost its own.
+    fn pass_on(&self) {
+        if self.may_have_company() && self.writer_role().is_held() {
+            mailbox::poke(self.sock.pcb.cookie.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Wakes a sender of this socket that sleeps: its direction was shut down.
+    pub fn wake_own_sender(&self) {
+        self.pass_on();
+    }
+
+    /// Leaves the processor this thread runs on for the other end; returns where that last ran.
+    pub fn mark_cpu(&self, cpu: u32) -> u32 {
+        self.tx.produced.cpu.store(cpu, Ordering::Relaxed);
+        self.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
+        self.rx.produced.cpu.load(Ordering::Relaxed)
+    }
+
+    /// Says that a sender waits until the tail has come to `wake_at`; it must look once more before it sleeps.
+    pub fn declare_writer(&self, wake_at: u64) {
+        // An urgent byte among data not yet accounted for would hide how much there is.
+        self.is_past_kernel();
+        self.tx.declare_writer(wake_at);
+    }
+
+    /// Where the tail has to come before a sender that found no room is woken.
+    pub fn wake_point(&self) -> u64 {
+        self.tx.wake_point()
+    }
+
+    /// After bytes were published: wakes or notifies who waits for them.
+    #[inline]
+    pub fn wake_reader(&self) {
+        if let Some(wishes) = self.tx.control.readable.take() {
+            self.fulfil(wishes, 0);
+        }
+    }
+
+    /// After bytes were taken: wakes or notifies who waits for room.
+    #[inline]
+    pub fn wake_writer(&self) {
+        if let Some(wishes) = self.rx.take_writer_wishes() {
+            self.fulfil(wishes, libc::MSG_OOB);
+        }
+    }
+
+    /// Wakes whoever waits at the other end, for whatever.
+    pub fn wake_peer(&self) {
+        self.wake_reader();
+        if let Some(wishes) = self.rx.control.writable.take() {
+            self.fulfil(wishes, libc::MSG_OOB);
+        }
+    }
+
+    #[cold]
+    fn fulfil(&self, wishes: Wishes, flags: libc::c_int) {
+        let mut ring = wishes.doorbell();
+        if let Some((number, bit)) = wishes.notify() {
+            ring |= notifier(self.sock.arena, number).is_none_or(|n| n.post(bit));
+        }
+        // A closed end must not be sent anything: it would answer with a reset, and what it sent be lost.
+        if !ring || self.peer_end() != End::Open {
+            return;
+        }
+        preserved(|| {
+            if self.tx.path() != Path::Ring {
+                self.become_aware();
+            }
+            if self.tx.path() == Path::Ring {
+                stats::rang(self.sock.arena);
+                // An urgent byte among data that the other end has not accounted for yet would hide how much
+                // that is; until then it gets a plain one.
+                let settled = self.tx.reader.kernel_left.load(Ordering::Acquire) != 0;
+                let _ = call::send_byte(self.sock.fd, if settled { flags } else { 0 });
+            }
+            // Else the byte would be taken for data; who waits for room looks by itself while this lasts.
+        });
+    }
+
+    /// Takes the doorbells that have come and finds out whether the connection has ended. Only for a
+    /// receiving direction that is past the kernel's data.
+    pub fn look_at_anchor(&self) {
+        if !self.is_past_kernel() {
+            return;
+        }
+        preserved(|| {
+            let _ = call::recv_scratch(self.sock.fd, libc::MSG_OOB | libc::MSG_DONTWAIT);
+            loop {
+                match call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT) {
+                    Ok(0) => break self.anchor_ended(None),
+                    Ok(_) => {}
+                    Err(Errno::EAGAIN | Errno::EINTR) => break,
+                    Err(e) => break self.anchor_ended(Some(e)),
+                }
+            }
+            self.pass_on();
+        });
+    }
+
+    /// Of several threads or processes that wait to receive from one socket, one sleeps on the anchor.
+    pub fn reader_role(&self) -> &'static PiLock {
+        self.rx_role(0)
+    }
+
+    pub fn writer_role(&self) -> &'static PiLock {
+        self.rx_role(1)
+    }
+
+    fn rx_role(&self, which: usize) -> &'static PiLock {
+        self.circuit.role(self.link.side, which)
+    }
+}
+
+/// A sending direction's room in bytes, damage counting as none.
+pub fn room(ep: &Endpoint) -> u64 {
+    stream::room(ep.tx, ep.sock.arena).unwrap_or(0)
+}
+
+/// Wakes the threads of this machine that wait on the socket, for a change made by `shutdown`.
+pub fn wake_own(sock: Sock) {
+    let _ = call::shutdown(sock.fd, libc::SHUT_RD);
+}

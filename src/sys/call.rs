@@ -1,0 +1,219 @@
+//! Safe wrappers of the few real calls that the upper floors make themselves.
+
+use libc::{c_int, c_short, pollfd, timespec};
+
+use super::clock::Deadline;
+use super::errno::{Errno, Ret, check};
+use super::real::real;
+
+/// Bytes of doorbells taken in one call.
+const SCRATCH_BYTES: usize = 256;
+
+/// Sends one byte on `fd` without blocking; `flags` may add `MSG_OOB`.
+pub fn send_byte(fd: c_int, flags: c_int) -> Ret {
+    let byte = 0u8;
+    // SAFETY: one readable byte.
+    check(unsafe { (real().send)(fd, (&raw const byte).cast(), 1, flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })
+}
+
+/// Receives into a buffer nobody looks at; returns how many bytes came (0: end of the connection).
+pub fn recv_scratch(fd: c_int, flags: c_int) -> Ret {
+    let mut scratch = [0u8; SCRATCH_BYTES];
+    let n = if flags & libc::MSG_OOB != 0 { 1 } else { SCRATCH_BYTES };
+    // SAFETY: the buffer is writable for its length.
+    check(unsafe { (real().recv)(fd, scratch.as_mut_ptr().cast(), n, flags) })
+}
+
+/// ppoll(2) on one descriptor until `deadline`; returns what it reports, 0 at the deadline.
+pub fn poll_one(fd: c_int, events: c_short, deadline: Deadline) -> Result<c_short, Errno> {
+    let mut one = pollfd { fd, events, revents: 0 };
+    let left = deadline.left();
+    let timeout = left.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+    // SAFETY: one valid pollfd, a null or valid timeout, no mask.
+    check(unsafe { (real().ppoll)(&mut one, 1, timeout, core::ptr::null()) } as isize)?;
+    Ok(one.revents)
+}
+
+/// ppoll(2) on many.
+pub fn poll_many(fds: &mut [pollfd], timeout: Option<timespec>, mask: Option<&libc::sigset_t>) -> Ret {
+    let timeout = timeout.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+    let mask = mask.map_or(core::ptr::null(), core::ptr::from_ref);
+    // SAFETY: valid pollfds, null or valid timeout and mask.
+    check(unsafe { (real().ppoll)(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout, mask) } as isize)
+}
+
+/// An integer option of a socket (getsockopt(2)).
+pub fn int_option(fd: c_int, level: c_int, name: c_int) -> Result<c_int, Errno> {
+    plain_option::<c_int>(fd, level, name)
+}
+
+/// Sets an integer option.
+pub fn set_int_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> Ret {
+    let len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: a valid int and its size.
+    check(unsafe { (real().setsockopt)(fd, level, name, (&raw const value).cast(), len) } as isize)
+}
+
+/// Types of integers alone, for which every bit pattern is valid.
+///
+/// # Safety
+/// All-zero and any other bytes are a valid value.
+pub unsafe trait PlainBytes: Copy {}
+// SAFETY: integers, or C structures of integers.
+unsafe impl PlainBytes for c_int {}
+// SAFETY: as above.
+unsafe impl PlainBytes for u64 {}
+// SAFETY: as above.
+unsafe impl PlainBytes for libc::timeval {}
+// SAFETY: as above.
+unsafe impl PlainBytes for libc::sockaddr_storage {}
+// SAFETY: as above.
+unsafe impl PlainBytes for [u64; 40] {}
+
+/// An option of any plain type; what the kernel leaves unwritten is zero.
+pub fn plain_option<T: PlainBytes>(fd: c_int, level: c_int, name: c_int) -> Result<T, Errno> {
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `T` is plain bytes, so zeroes are valid; the kernel writes at most `len` bytes of it.
+    unsafe {
+        let mut value: T = core::mem::zeroed();
+        check((real().getsockopt)(fd, level, name, (&raw mut value).cast(), &mut len) as isize)?;
+        Ok(value)
+    }
+}
+
+/// SO_COOKIE: the kernel's own number for a socket, never given twice in a boot (socket(7)).
+pub fn cookie(fd: c_int) -> Result<u64, Errno> {
+    plain_option::<u64>(fd, libc::SOL_SOCKET, libc::SO_COOKIE)
+}
+
+/// An ioctl that answers with one int (FIONREAD, SIOCOUTQ; tcp(7)).
+pub fn ioctl_int(fd: c_int, request: libc::c_ulong) -> Result<c_int, Errno> {
+    let mut value: c_int = 0;
+    // SAFETY: the request writes one int.
+    check(unsafe { (real().ioctl)(fd, request as usize, &raw mut value as usize) } as isize)?;
+    Ok(value)
+}
+
+/// The flags of a descriptor's file (fcntl(2), F_GETFL).
+pub fn file_flags(fd: c_int) -> Result<c_int, Errno> {
+    // SAFETY: F_GETFL takes no argument.
+    check(unsafe { (real().fcntl)(fd, libc::F_GETFL, 0) } as isize).map(|f| f as c_int)
+}
+
+/// The local or the remote address of a socket.
+pub fn socket_name(fd: c_int, remote: bool) -> Result<libc::sockaddr_storage, Errno> {
+    let call = if remote { real().getpeername } else { real().getsockname };
+    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: a zeroed sockaddr_storage is valid, and `len` is its size.
+    unsafe {
+        let mut name: libc::sockaddr_storage = core::mem::zeroed();
+        check(call(fd, (&raw mut name).cast(), &mut len) as isize)?;
+        Ok(name)
+    }
+}
+
+/// Closes a descriptor of our own.
+pub fn close(fd: c_int) {
+    // SAFETY: the caller owns `fd`.
+    unsafe { (real().close)(fd) };
+}
+
+/// shutdown(2).
+pub fn shutdown(fd: c_int, how: c_int) -> Ret {
+    // SAFETY: any numbers may be passed.
+    check(unsafe { (real().shutdown)(fd, how) } as isize)
+}
+
+/// Reads a small file whole; `path` ends with a NUL. Returns the bytes read.
+pub fn read_file(path: &[u8], into: &mut [u8]) -> Ret {
+    // SAFETY: `path` holds a NUL (checked), `into` is writable for its length, the descriptor is ours.
+    unsafe {
+        if !path.contains(&0) {
+            return Err(Errno::EINVAL);
+        }
+        let fd = check((real().open)(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC, 0) as isize)? as c_int;
+        let ret = check((real().read)(fd, into.as_mut_ptr().cast(), into.len()));
+        (real().close)(fd);
+        ret
+    }
+}
+
+/// Whether executing the file gives it capabilities (capabilities(7), xattr(7)).
+pub fn has_file_capabilities(path: &core::ffi::CStr) -> bool {
+    // SAFETY: two NUL-terminated strings; with size 0 nothing is written.
+    unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), core::ptr::null_mut(), 0) > 0 }
+}
+
+/// Writes a text to descriptor 2.
+pub fn write_stderr(text: &[u8]) {
+    // SAFETY: `text` is readable for its length.
+    unsafe { (real().write)(2, text.as_ptr().cast(), text.len()) };
+}
+
+/// Changes an epoll registration (epoll_ctl(2)).
+pub fn epoll_ctl(ep: c_int, op: c_int, fd: c_int, events: u32, data: u64) -> Ret {
+    let mut event = libc::epoll_event { events, u64: data };
+    // SAFETY: a valid event.
+    check(unsafe { (real().epoll_ctl)(ep, op, fd, &mut event) } as isize)
+}
+
+/// epoll_pwait2(2), or epoll_pwait(2) where that is missing, into `events`.
+pub fn epoll_wait(ep: c_int, events: &mut [libc::epoll_event], deadline: Deadline, mask: Option<&libc::sigset_t>) -> Ret {
+    let mask = mask.map_or(core::ptr::null(), core::ptr::from_ref);
+    let n = events.len().min(c_int::MAX as usize) as c_int;
+    let left = deadline.left();
+    if let Some(left) = left.filter(|t| t.tv_sec != 0 || t.tv_nsec != 0) {
+        // SAFETY: `events` is writable for `n` events; timeout and mask are valid or null.
+        let ret = check(unsafe { (real().epoll_pwait2)(ep, events.as_mut_ptr(), n, &left, mask) } as isize);
+        if ret != Err(Errno::ENOSYS) {
+            return ret;
+        }
+    }
+    let ms = left.map_or(-1, |t| (t.tv_sec.saturating_mul(1000) + (t.tv_nsec + 999_999) / 1_000_000).min(i32::MAX.into()) as c_int);
+    // SAFETY: as above.
+    check(unsafe { (real().epoll_pwait)(ep, events.as_mut_ptr(), n, ms, mask) } as isize)
+}
+
+/// Whether any process has a thread of this id (kill(2) with signal 0 finds threads, too). What kill(2) takes
+/// for a group of processes is no thread.
+pub fn thread_exists(tid: u32) -> bool {
+    // 0 and negative numbers would ask for groups of processes.
+    if tid == 0 || i32::try_from(tid).is_err() {
+        return false;
+    }
+    // SAFETY: signal 0 delivers nothing.
+    libc::pid_t::try_from(tid).is_ok_and(|tid| tid > 0 && unsafe { libc::kill(tid, 0) == 0 || Errno::last() == Errno::EPERM })
+}
+
+/// SO_LINGER: whether it is on, and its seconds.
+pub fn linger(fd: c_int) -> Result<[c_int; 2], Errno> {
+    let both = plain_option::<u64>(fd, libc::SOL_SOCKET, libc::SO_LINGER)?;
+    Ok([both as c_int, (both >> 32) as c_int])
+}
+
+/// The Internet address in a `sockaddr`, if it holds one.
+pub fn socket_address(name: &libc::sockaddr_storage) -> Option<core::net::SocketAddr> {
+    use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: a sockaddr_storage is large and aligned enough for any sockaddr, all of integers.
+            let a = unsafe { &*core::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            Some(SocketAddr::new(Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr)).into(), u16::from_be(a.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let a = unsafe { &*core::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+            Some(SocketAddr::new(Ipv6Addr::from(a.sin6_addr.s6_addr).into(), u16::from_be(a.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+/// Whether `fd` is a pipe or FIFO.
+pub fn is_pipe(fd: c_int) -> bool {
+    // SAFETY: a stat buffer of plain integers.
+    unsafe {
+        let mut st: libc::stat = core::mem::zeroed();
+        libc::fstat(fd, &mut st) == 0 && st.st_mode & libc::S_IFMT == libc::S_IFIFO
+    }
+}

@@ -1,0 +1,154 @@
+//! Questions to the kernel about TCP sockets: the counters of one we hold (TCP_INFO, tcp(7)) and whether
+//! one is held by anybody (sock_diag(7)).
+
+use libc::{c_int, c_void};
+
+use super::Errno;
+use super::errno::check;
+use super::real::real;
+
+/// How far a TCP socket has come, in bytes of its streams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpCounts {
+    /// TCP_ESTABLISHED (1) and so on, of linux/tcp_states.h.
+    pub state: u8,
+    /// Written by the program, whether sent yet or not.
+    pub written: u64,
+    /// Received in order, whether read yet or not.
+    pub received: u64,
+}
+
+/// `struct tcp_info` of linux/tcp.h as 64-bit words, up to `tcpi_bytes_retrans`.
+const INFO_WORDS: usize = 27;
+const BYTES_RECEIVED: usize = 16;
+const NOTSENT: usize = 18;
+const BYTES_SENT: usize = 25;
+const BYTES_RETRANS: usize = 26;
+/// States in which the other end's FIN, which the kernel counts as a byte, has come.
+const STATES_AFTER_FIN: [u8; 4] = [6, 8, 9, 11];
+
+/// The counters of `fd`; `None` where the kernel does not keep them.
+pub fn tcp_counts(fd: c_int) -> Option<TcpCounts> {
+    let mut info = [0u64; INFO_WORDS];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes of integers.
+    check(unsafe { (real().getsockopt)(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut len) } as isize).ok()?;
+    if (len as usize) < size_of_val(&info) {
+        return None;
+    }
+    let state = info[0] as u8;
+    let fin = u64::from(STATES_AFTER_FIN.contains(&state));
+    Some(TcpCounts {
+        state,
+        written: info[BYTES_SENT].wrapping_sub(info[BYTES_RETRANS]).wrapping_add(info[NOTSENT] & 0xffff_ffff),
+        received: info[BYTES_RECEIVED].saturating_sub(fin),
+    })
+}
+
+impl TcpCounts {
+    /// Whether the other end has closed or reset.
+    pub fn has_ended(&self) -> bool {
+        const TCP_CLOSE: u8 = 7;
+        self.state == TCP_CLOSE || STATES_AFTER_FIN.contains(&self.state)
+    }
+}
+
+/// How many bytes the program has read from `fd`.
+pub fn tcp_bytes_read(fd: c_int) -> Option<u64> {
+    for _ in 0..100 {
+        let before = tcp_counts(fd)?;
+        let waiting = super::call::ioctl_int(fd, libc::FIONREAD).ok()? as u64;
+        if tcp_counts(fd)? == before {
+            return before.received.checked_sub(waiting);
+        }
+    }
+    None
+}
+
+const NETLINK_SOCK_DIAG: c_int = 4;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2` (linux/inet_diag.h).
+#[repr(C)]
+struct Request {
+    length: u32,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    port: u32,
+    family: u8,
+    protocol: u8,
+    ext: u8,
+    pad: u8,
+    states: u32,
+    local_port: [u8; 2],
+    remote_port: [u8; 2],
+    local: [u8; 16],
+    remote: [u8; 16],
+    interface: u32,
+    cookie: [u32; 2],
+}
+
+/// One end of a TCP connection, in network byte order.
+#[derive(Clone, Copy)]
+pub struct End {
+    pub ip: [u8; 16],
+    pub port: u16,
+}
+
+/// Whether some process holds the TCP socket with these addresses and this SO_COOKIE; `None` where the
+/// kernel cannot be asked. An IPv4 socket has its address in the last four bytes.
+pub fn tcp_is_held(inet6: bool, local: End, remote: End, cookie: u64) -> Option<bool> {
+    let place = |end: End| {
+        let mut out = end.ip;
+        if !inet6 {
+            out = [0; 16];
+            out[..4].copy_from_slice(&end.ip[12..]);
+        }
+        out
+    };
+    let request = Request {
+        length: size_of::<Request>() as u32,
+        kind: SOCK_DIAG_BY_FAMILY,
+        flags: NLM_F_REQUEST,
+        sequence: 1,
+        port: 0,
+        family: if inet6 { libc::AF_INET6 } else { libc::AF_INET } as u8,
+        protocol: libc::IPPROTO_TCP as u8,
+        ext: 0,
+        pad: 0,
+        states: u32::MAX,
+        local_port: local.port.to_be_bytes(),
+        remote_port: remote.port.to_be_bytes(),
+        local: place(local),
+        remote: place(remote),
+        interface: 0,
+        cookie: [cookie as u32, (cookie >> 32) as u32],
+    };
+    let mut answer = [0u32; 256];
+    // SAFETY: a datagram of integers is sent, one is received into a buffer of integers, the socket is ours.
+    let n = unsafe {
+        let fd = (real().socket)(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+        if fd < 0 {
+            return None;
+        }
+        let sent = (real().send)(fd, (&raw const request).cast::<c_void>(), size_of::<Request>(), 0);
+        let n = if sent < 0 { -1 } else { (real().recv)(fd, answer.as_mut_ptr().cast(), size_of_val(&answer), 0) };
+        (real().close)(fd);
+        n
+    };
+    // The answer: nlmsghdr (4 words), then inet_diag_msg (state in byte 1, inode in its last word, 18 words)
+    // or an error number.
+    let words = usize::try_from(n).ok()? / 4;
+    let kind = answer[1] as u16;
+    match kind {
+        SOCK_DIAG_BY_FAMILY if words >= 22 => Some(answer[21] != 0),
+        NLMSG_ERROR if words >= 5 => {
+            let error = Errno(-(answer[4] as i32));
+            (error == Errno::ENOENT || error.0 == libc::ESTALE).then_some(false)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,173 @@
+//! The calling thread and process: identifiers, the processor it runs on, liveness of others.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use libc::c_int;
+
+use super::real::real;
+
+/// The calling thread's id, 0 before it was asked for: on x86-64 at a fixed distance from the thread pointer
+/// (the initial-exec model of thread-local storage, which Rust does not offer), elsewhere as Rust does it.
+#[cfg(target_arch = "x86_64")]
+mod slot {
+    core::arch::global_asm!(
+        ".section .tbss,\"awT\",@nobits",
+        ".hidden landline_tid",
+        ".globl landline_tid",
+        ".type landline_tid, @object",
+        ".size landline_tid, 4",
+        ".balign 4",
+        "landline_tid:",
+        ".zero 4",
+        ".text",
+    );
+
+    #[inline(always)]
+    pub fn get() -> u32 {
+        let tid: u32;
+        // SAFETY: reads this thread's own four bytes.
+        unsafe {
+            core::arch::asm!(
+                "mov {at}, qword ptr [rip + landline_tid@GOTTPOFF]",
+                "mov {tid:e}, dword ptr fs:[{at}]",
+                at = out(reg) _,
+                tid = lateout(reg) tid,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+        tid
+    }
+
+    pub fn set(tid: u32) {
+        // SAFETY: writes this thread's own four bytes.
+        unsafe {
+            core::arch::asm!(
+                "mov {at}, qword ptr [rip + landline_tid@GOTTPOFF]",
+                "mov dword ptr fs:[{at}], {tid:e}",
+                at = out(reg) _,
+                tid = in(reg) tid,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod slot {
+    use core::cell::Cell;
+
+    thread_local! {
+        static TID: Cell<u32> = const { Cell::new(0) };
+    }
+
+    pub fn get() -> u32 {
+        TID.get()
+    }
+
+    pub fn set(tid: u32) {
+        TID.set(tid);
+    }
+}
+
+static PID: AtomicU32 = AtomicU32::new(0);
+
+/// The calling thread's id (gettid(2)), remembered after the first call.
+#[inline(always)]
+pub fn tid() -> u32 {
+    match slot::get() {
+        0 => ask_tid(),
+        tid => tid,
+    }
+}
+
+#[cold]
+fn ask_tid() -> u32 {
+    // SAFETY: gettid has no preconditions.
+    let tid = unsafe { libc::gettid() } as u32;
+    slot::set(tid);
+    tid
+}
+
+/// The calling process's id (getpid(2)), remembered after the first call.
+#[inline]
+pub fn pid() -> u32 {
+    match PID.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: getpid has no preconditions.
+            let pid = unsafe { libc::getpid() } as u32;
+            PID.store(pid, Ordering::Relaxed);
+            pid
+        }
+        pid => pid,
+    }
+}
+
+/// Forgets what was remembered: in the child of a fork.
+pub fn forget() {
+    PID.store(0, Ordering::Relaxed);
+    slot::set(0);
+}
+
+/// The processor this thread runs on, plus one (0 stands for unknown).
+#[inline]
+pub fn cpu() -> u32 {
+    // SAFETY: sched_getcpu has no preconditions.
+    (unsafe { libc::sched_getcpu() } + 1) as u32
+}
+
+unsafe extern "C" {
+    /// Not zero while the process has one thread only (sys/single_threaded.h).
+    static __libc_single_threaded: u8;
+}
+
+/// Whether this process has had more threads than one.
+pub fn has_siblings() -> bool {
+    // SAFETY: a byte that the C library changes at most once while we read.
+    unsafe { core::ptr::read_volatile(&raw const __libc_single_threaded) == 0 }
+}
+
+/// How many processors this thread may run on.
+pub fn allowed_cpus() -> u32 {
+    // SAFETY: an all-zero cpu_set_t is a valid empty set, and the size passed is its own.
+    unsafe {
+        let mut set: libc::cpu_set_t = core::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of_val(&set), &mut set) != 0 {
+            return 1;
+        }
+        libc::CPU_COUNT(&set) as u32
+    }
+}
+
+/// Lets other runnable threads of this processor go first (sched_yield(2)).
+#[inline]
+pub fn yield_now() {
+    // SAFETY: sched_yield has no preconditions.
+    unsafe { libc::sched_yield() };
+}
+
+/// Whether thread `tid` of process `pid` exists (tgkill(2) with signal 0).
+pub fn exists(pid: u32, tid: u32) -> bool {
+    // SAFETY: signal 0 delivers nothing; any numbers may be asked for.
+    let ret = unsafe { (real().syscall)(libc::SYS_tgkill, pid as usize, tid as usize, 0, 0, 0, 0) };
+    ret == 0 || super::Errno::last() == super::Errno::EPERM
+}
+
+/// Sends `signal` to the calling thread.
+pub fn raise(signal: c_int) {
+    // SAFETY: a signal to ourselves, with its usual effect.
+    unsafe { (real().syscall)(libc::SYS_tgkill, pid() as usize, tid() as usize, signal as usize, 0, 0, 0) };
+}
+
+/// When process `pid` started, in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone.
+pub fn start_time(pid: u32) -> u64 {
+    let mut path = [0u8; 32];
+    let mut out = super::trace::Buffer::new(&mut path);
+    let _ = core::fmt::write(&mut out, format_args!("/proc/{pid}/stat\0"));
+    let mut text = [0u8; 512];
+    let n = super::call::read_file(&path, &mut text).unwrap_or(0);
+    let text = text.get(..n).unwrap_or(&[]);
+    // The name in field 2 may hold anything: fields are counted from its closing parenthesis.
+    let Some(close) = text.iter().rposition(|&b| b == b')') else { return 0 };
+    let rest = text.get(close + 2..).unwrap_or(&[]);
+    let field = rest.split(|&b| b == b' ').nth(19).unwrap_or(&[]);
+    field.iter().fold(0u64, |v, &b| v.wrapping_mul(10).wrapping_add(u64::from(b.wrapping_sub(b'0'))))
+}

@@ -1,0 +1,208 @@
+//! A cursor over the caller's buffers (readv(2)): what of them is still to be filled or sent.
+
+use libc::{c_void, iovec, size_t};
+
+use crate::sys::Errno;
+
+unsafe extern "C" {
+    fn memcpy(to: *mut c_void, from: *const c_void, n: size_t) -> *mut c_void;
+}
+
+/// Buffers of the caller's, partly done.
+pub struct Iov<'a> {
+    rest: &'a [iovec],
+    /// Done of the first of `rest`.
+    done: usize,
+    left: usize,
+    /// Bytes are dropped instead of copied (MSG_TRUNC of tcp(7)).
+    discard: bool,
+}
+
+impl<'a> Iov<'a> {
+    /// The buffers of a call.
+    ///
+    /// # Errors
+    /// `EINVAL` where the lengths overflow.
+    ///
+    /// # Safety
+    /// Every buffer is readable (for sending) or writable (for receiving) for its length for as long as
+    /// the cursor lives.
+    pub unsafe fn new(buffers: &'a [iovec]) -> Result<Iov<'a>, Errno> {
+        let mut left = 0usize;
+        for b in buffers {
+            left = left.checked_add(b.iov_len).filter(|&n| n <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
+        }
+        Ok(Iov { rest: buffers, done: 0, left, discard: false })
+    }
+
+    /// Whether some buffer cannot be memory of a program: below the first mappable page or beyond the end
+    /// of user space (EFAULT). Other bad pointers are not recognised.
+    #[inline(always)]
+    pub fn faults(&self) -> bool {
+        const LOWEST: usize = 64 << 10;
+        const END: usize = 1 << 47;
+        let bad =
+            |b: &iovec| b.iov_len > 0 && ((b.iov_base as usize) < LOWEST || (b.iov_base as usize).checked_add(b.iov_len).is_none_or(|end| end > END));
+        !self.discard && self.rest.iter().any(bad)
+    }
+
+    /// A place for `n` bytes that nobody wants.
+    pub fn nowhere(n: usize) -> Iov<'static> {
+        Iov { rest: &[], done: 0, left: n, discard: true }
+    }
+
+    /// Lets what is received disappear instead of filling the buffers.
+    pub fn discard(&mut self, discard: bool) {
+        self.discard = discard;
+    }
+
+    /// Bytes still to be done.
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Calls `f(part, done, n)` for the pieces that make up the next `n` bytes, `done` of them before this.
+    #[inline(always)]
+    fn each(&self, n: usize, mut f: impl FnMut(*mut u8, usize, usize)) {
+        let (mut done, mut skip) = (0, self.done);
+        for b in self.rest {
+            if done == n {
+                break;
+            }
+            let part = (b.iov_len - skip).min(n - done);
+            f(b.iov_base.cast::<u8>().wrapping_add(skip), done, part);
+            done += part;
+            skip = 0;
+        }
+    }
+
+    /// Copies the next `n` bytes (at most `left`) to the ring of `size` bytes (a power of two) at `ring`,
+    /// from offset `at` on and around its end.
+    ///
+    /// # Safety
+    /// `ring` is valid for `size` bytes, and `n <= size`. Others may read there meanwhile: the bytes count
+    /// only once published.
+    #[inline(always)]
+    pub unsafe fn send_to(&self, ring: *mut u8, size: usize, at: usize, n: usize) {
+        self.each(n, |part, done, len| {
+            let at = (at + done) & (size - 1);
+            let first = len.min(size - at);
+            // SAFETY: both pieces lie within the ring; the caller's buffer holds `len` bytes (`new`).
+            unsafe {
+                copy(ring.add(at), part, first);
+                copy(ring, part.wrapping_add(first), len - first);
+            }
+        });
+    }
+
+    /// Copies `n` bytes (at most `left`, beyond the first `skip`) from the ring into the buffers.
+    ///
+    /// # Safety
+    /// As for `send_to`.
+    #[inline(always)]
+    pub unsafe fn receive_from(&self, ring: *const u8, size: usize, at: usize, n: usize) {
+        if self.discard {
+            return;
+        }
+        self.each(n, |part, done, len| {
+            let at = (at + done) & (size - 1);
+            let first = len.min(size - at);
+            // SAFETY: as above, the other way round.
+            unsafe {
+                copy(part, ring.add(at), first);
+                copy(part.wrapping_add(first), ring, len - first);
+            }
+        });
+    }
+
+    /// The next `n` bytes are done.
+    #[inline(always)]
+    pub fn advance(&mut self, n: usize) {
+        self.left -= n.min(self.left);
+        self.done += n;
+        while let Some((first, rest)) = self.rest.split_first() {
+            if self.done < first.iov_len || (self.done == first.iov_len && rest.is_empty()) {
+                break;
+            }
+            self.done -= first.iov_len;
+            self.rest = rest;
+        }
+    }
+
+    /// The very last byte, if there is any.
+    pub fn last_byte(&self) -> Option<u8> {
+        let b = self.rest.iter().rev().find(|b| b.iov_len > 0).filter(|_| self.left > 0)?;
+        // SAFETY: within the caller's buffer (`new`).
+        Some(unsafe { b.iov_base.cast::<u8>().add(b.iov_len - 1).read() })
+    }
+
+    /// Puts one byte into the first buffer.
+    pub fn put_byte(&mut self, byte: u8) {
+        if let Some(b) = self.rest.iter().find(|b| b.iov_len > 0).filter(|_| self.left > 0 && !self.discard) {
+            // SAFETY: as above.
+            unsafe { b.iov_base.cast::<u8>().add(self.done).write(byte) };
+        }
+        self.advance(1);
+    }
+
+    /// Receives from the anchor `fd` with `flags`, at most `most` bytes; the caller says how many of them
+    /// are done (`advance`).
+    pub fn receive_kernel(&self, fd: libc::c_int, most: usize, flags: libc::c_int) -> crate::sys::errno::Ret {
+        let (mut buffers, mut n) = self.next_buffers();
+        let mut room = most;
+        for (i, b) in buffers.iter_mut().enumerate().take(n) {
+            b.iov_len = b.iov_len.min(room);
+            room -= b.iov_len;
+            if room == 0 {
+                n = i + 1;
+                break;
+            }
+        }
+        // SAFETY: an all-zero msghdr is valid; the buffers are the caller's (`new`).
+        let got = unsafe {
+            let mut msg: libc::msghdr = core::mem::zeroed();
+            msg.msg_iov = buffers.as_mut_ptr();
+            msg.msg_iovlen = n;
+            crate::sys::errno::check((crate::sys::real::real().recvmsg)(fd, &mut msg, flags))?
+        };
+        Ok(got)
+    }
+
+    /// What is left, as the first few buffers for a real call; at least one if anything is left.
+    pub fn next_buffers(&self) -> ([iovec; 8], usize) {
+        let mut out = [iovec { iov_base: core::ptr::null_mut(), iov_len: 0 }; 8];
+        let mut n = 0;
+        let mut skip = self.done;
+        for (to, b) in out.iter_mut().zip(self.rest) {
+            *to = iovec { iov_base: b.iov_base.cast::<u8>().wrapping_add(skip).cast(), iov_len: b.iov_len - skip };
+            skip = 0;
+            n += 1;
+        }
+        (out, n)
+    }
+
+    /// A second cursor at the same place, for looking without taking.
+    pub fn fork(&self) -> Iov<'a> {
+        Iov { ..*self }
+    }
+}
+
+/// Copies memory that another process may be writing: through C's memcpy, of which the compiler assumes
+/// nothing, with the commonest small size done in registers.
+#[inline(always)]
+unsafe fn copy(to: *mut u8, from: *const u8, n: usize) {
+    #[cfg(loom)]
+    crate::shm::arena::copied(to, from, n);
+    // SAFETY: the caller's pointers are valid for `n` bytes and do not overlap (the caller's buffer is not
+    // in the arena).
+    unsafe {
+        match n {
+            0 => {}
+            8 => to.cast::<u64>().write_unaligned(from.cast::<u64>().read_unaligned()),
+            _ => {
+                memcpy(to.cast(), from.cast(), n);
+            }
+        }
+    }
+}

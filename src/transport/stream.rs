@@ -1,0 +1,379 @@
+//! The stream ring: push and pop on a direction.
+//!
+//! The memory is a chain of segments. A writer that finds its segment full may append another (`append`);
+//! a reader that has emptied one that is not the last gives it back and goes on in the next. While the
+//! reader keeps up, both go round in one segment that stays in the processors' caches.
+//!
+//! Head and tail count bytes from the beginning of the stream and are moved by one compare-and-swap at the
+//! end of an operation: a process killed before it has done nothing, and an operation that was interrupted
+//! by a signal handler using the same socket notices and starts over.
+
+use super::direction::{Direction, SEGMENTS, Segment};
+use super::iov::Iov;
+use crate::shm::Arena;
+use crate::shm::blocks::{self, Block, Class};
+use crate::shm::owner::{Me, System};
+use crate::sys::sync::{AtomicU64, Ordering};
+
+/// Published at a time, so that the reader copies the beginning of a large write while its end is copied in.
+const CHUNK_BYTES: u64 = if cfg!(loom) { 2 } else { 64 << 10 };
+/// A message up to this size goes into the ring whole or not at all, so that those of several writers do not mix.
+const WHOLE_BYTES: u64 = if cfg!(loom) { 0 } else { 2 << 10 };
+/// Writes of this size begin anew where they can (`rewind`).
+pub(super) const REWIND_BYTES: u64 = if cfg!(loom) { 2 } else { 16 << 10 };
+
+/// The arena holds values that cannot be: the circuit is to be reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damaged;
+
+/// A segment's memory.
+struct Memory {
+    at: *mut u8,
+    bytes: u64,
+    start: u64,
+}
+
+#[inline(always)]
+fn memory(arena: &Arena, segment: &Segment) -> Result<Memory, Damaged> {
+    let block = Block(segment.block.load(Ordering::Relaxed));
+    let at = blocks::memory(arena, block).ok_or(Damaged)?;
+    Ok(Memory { at, bytes: block.bytes(), start: segment.start.load(Ordering::Relaxed) })
+}
+
+/// Copies from `source` into the ring and publishes, as far as there is room in the current segment.
+/// `contended` says that other threads or processes may use the direction's sending end at the same time.
+/// `valid` is asked once the lock is held, `published` called after each publication. Returns the bytes taken.
+#[inline(always)]
+pub fn push(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    contended: bool,
+    source: &mut Iov,
+    valid: impl Fn() -> bool,
+    mut published: impl FnMut(),
+) -> Result<usize, Damaged> {
+    let held = d.writer.lock.acquire_if(contended, me.owner(), &System(arena));
+    if !valid() {
+        return Ok(0);
+    }
+    if held.is_nested() {
+        // The operation that a signal interrupted may be in the middle of copying to where these bytes
+        // would go.
+        return Ok(stash::keep(source));
+    }
+    let mut total = 0;
+    loop {
+        let head = d.produced.head.load(Ordering::Relaxed);
+        let mut memory = memory(arena, d.segment(d.produced.segment.load(Ordering::Relaxed)))?;
+        let want = (source.left() as u64).min(CHUNK_BYTES);
+        if want >= REWIND_BYTES {
+            rewind(d, &mut memory, head);
+        }
+        let mut room = room_of(&memory, head, d.writer.tail_seen.load(Ordering::Relaxed)).unwrap_or(0);
+        if room < want {
+            let tail = d.consumed.tail.load(Ordering::Acquire);
+            d.writer.tail_seen.store(tail, Ordering::Relaxed);
+            room = room_of(&memory, head, tail).ok_or(Damaged)?;
+        }
+        let n = room.min(want);
+        if n == 0 || (total == 0 && !has_room_for(source.left(), room)) {
+            break;
+        }
+        // SAFETY: the segment's memory is valid for its size, a power of two; `n` is at most that.
+        unsafe { source.send_to(memory.at, memory.bytes as usize, ((head - memory.start) & (memory.bytes - 1)) as usize, n as usize) };
+        if d.produced.head.compare_exchange(head, head.wrapping_add(n), Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            continue;
+        }
+        source.advance(n as usize);
+        total += n as usize;
+        published();
+        if source.left() == 0 {
+            break;
+        }
+    }
+    if total > 0 {
+        count(&d.writer.messages);
+    }
+    drop(held);
+    Ok(total)
+}
+
+/// Whether `push` takes anything of a message of `bytes` where there is so much room.
+#[inline(always)]
+pub fn has_room_for(bytes: usize, room: u64) -> bool {
+    room >= (bytes as u64).min(if bytes as u64 <= WHOLE_BYTES { WHOLE_BYTES } else { 1 })
+}
+
+/// A writer of something large that finds everything read goes back to the beginning of its segment, which
+/// is still in the caches, instead of on through the rest of it: by a new segment in the same block.
+fn rewind(d: &Direction, memory: &mut Memory, head: u64) {
+    let at = (head - memory.start.min(head)) & (memory.bytes - 1);
+    if at == 0 || memory.bytes - at >= 2 * CHUNK_BYTES || d.consumed.tail.load(Ordering::Acquire) != head {
+        return;
+    }
+    let number = d.produced.segment.load(Ordering::Relaxed);
+    if number.wrapping_sub(d.consumed.segment.load(Ordering::Acquire)) as usize >= SEGMENTS - 2 {
+        return;
+    }
+    let next = d.segment(number.wrapping_add(1));
+    next.start.store(head, Ordering::Relaxed);
+    next.block.store(d.segment(number).block.load(Ordering::Relaxed), Ordering::Relaxed);
+    d.produced.segment.store(number.wrapping_add(1), Ordering::Release);
+    memory.start = head;
+}
+
+/// What signal handlers wrote to a socket in the middle of a write to the same socket: sent when that is done.
+pub mod stash {
+    use core::cell::Cell;
+    use core::sync::atomic::{AtomicBool, Ordering};
+    use libc::iovec;
+
+    use crate::transport::iov::Iov;
+
+    const BYTES: usize = 512;
+
+    /// Whether any thread of this process keeps something.
+    static ANY: AtomicBool = AtomicBool::new(false);
+
+    thread_local! {
+        static KEPT: Cell<[u8; BYTES]> = const { Cell::new([0; BYTES]) };
+        static LEN: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Keeps as much of `source` as there is place for; returns how much.
+    pub fn keep(source: &mut Iov) -> usize {
+        let len = LEN.get();
+        let n = source.left().min(BYTES - len.min(BYTES));
+        KEPT.with(|kept| {
+            // SAFETY: the cell is this thread's alone, and `len + n` bytes fit.
+            unsafe { source.send_to(kept.as_ptr().cast::<u8>().add(len), BYTES, 0, n) };
+        });
+        source.advance(n);
+        LEN.set(len + n);
+        ANY.store(true, Ordering::Relaxed);
+        n
+    }
+
+    /// Whether anything is kept.
+    #[inline]
+    pub fn is_empty() -> bool {
+        !ANY.load(Ordering::Relaxed) || LEN.get() == 0
+    }
+
+    /// Calls `send` with what is kept; what it does not take stays.
+    pub fn flush(send: impl FnOnce(&mut Iov)) {
+        let mut bytes = KEPT.get();
+        let len = LEN.replace(0).min(BYTES);
+        let buffers = [iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: len }];
+        // SAFETY: `bytes` lives until the end of this function.
+        if let Ok(mut source) = unsafe { Iov::new(&buffers) } {
+            send(&mut source);
+            let sent = len - source.left();
+            if sent < len {
+                bytes.copy_within(sent..len, 0);
+                KEPT.set(bytes);
+                LEN.set(len - sent);
+            }
+        }
+    }
+}
+
+/// One message more: only ever under the lock of its end.
+#[inline]
+fn count(messages: &AtomicU64) {
+    messages.store(messages.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+/// Room in a segment for a writer at `head` when the reader is at `tail`.
+#[inline]
+fn room_of(memory: &Memory, head: u64, tail: u64) -> Option<u64> {
+    memory.bytes.checked_sub(head.checked_sub(tail.max(memory.start))?)
+}
+
+/// Room for a sender in the current segment.
+pub fn room(d: &Direction, arena: &Arena) -> Result<u64, Damaged> {
+    let head = d.produced.head.load(Ordering::SeqCst);
+    let memory = memory(arena, d.segment(d.produced.segment.load(Ordering::SeqCst)))?;
+    match room_of(&memory, head, d.consumed.tail.load(Ordering::SeqCst)) {
+        Some(room) => Ok(room),
+        // Another writer moved between the loads: not damage unless it stays.
+        None => Ok(0),
+    }
+}
+
+/// The class of the current segment.
+pub fn class(d: &Direction) -> Class {
+    Block(d.segment(d.produced.segment.load(Ordering::Relaxed)).block.load(Ordering::Relaxed)).class()
+}
+
+/// Appends a segment of `class` for the bytes from head on. The first one makes the ring usable. False
+/// where there is no room, in the chain or in the arena.
+pub fn append(d: &Direction, arena: &Arena, me: Me, class: Class, circuit: u32) -> bool {
+    // Signals are held off by the table lock: no handler comes between the choice of head and the store.
+    let table = arena.lock();
+    let Some(held) = d.writer.lock.try_acquire(me.owner()) else { return false };
+    if held.is_nested() {
+        return false;
+    }
+    let number = d.produced.segment.load(Ordering::Relaxed);
+    let is_first = d.segment(number).block.load(Ordering::Relaxed) == 0;
+    let oldest = d.consumed.segment.load(Ordering::Acquire);
+    if !is_first && number.wrapping_sub(oldest) as usize >= SEGMENTS - 1 {
+        return false;
+    }
+    let Some(block) = blocks::allocate(&table, class, circuit) else { return false };
+    let number = if is_first { number } else { number.wrapping_add(1) };
+    let segment = d.segment(number);
+    segment.start.store(d.produced.head.load(Ordering::Relaxed), Ordering::Relaxed);
+    segment.block.store(block.0, Ordering::Relaxed);
+    d.produced.segment.store(number, Ordering::Release);
+    true
+}
+
+/// Copies from the ring to `sink` as far as both go, and at most `most` bytes. With `peek` nothing is taken.
+/// `valid` is asked once the lock is held. Returns the bytes copied.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub fn pop(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    contended: bool,
+    sink: &mut Iov,
+    most: usize,
+    peek: bool,
+    valid: impl Fn() -> bool,
+) -> Result<usize, Damaged> {
+    let held = d.reader.lock.acquire_if(contended, me.owner(), &System(arena));
+    if !valid() {
+        return Ok(0);
+    }
+    let mut tail = d.consumed.tail.load(Ordering::Relaxed);
+    let mut number = d.consumed.segment.load(Ordering::Relaxed);
+    let mut total = 0;
+    while sink.left().min(most - total) > 0 {
+        let want = sink.left().min(most - total) as u64;
+        let mut head = d.reader.head_seen.load(Ordering::Relaxed);
+        if head <= tail || head - tail < want {
+            head = d.produced.head.load(Ordering::Acquire);
+            d.reader.head_seen.store(head, Ordering::Relaxed);
+        }
+        if head == tail {
+            break;
+        }
+        let memory = memory(arena, d.segment(number))?;
+        let last = d.produced.segment.load(Ordering::Acquire);
+        let end = if number == last { head } else { d.segment(number.wrapping_add(1)).start.load(Ordering::Relaxed).min(head) };
+        let ready = end.checked_sub(tail).filter(|&n| n <= memory.bytes && tail >= memory.start).ok_or(Damaged)?;
+        if ready == 0 {
+            // The writer went on in the next segment, and this one is read to its end.
+            if last.wrapping_sub(number) as usize >= SEGMENTS {
+                return Err(Damaged);
+            }
+            let next = number.wrapping_add(1);
+            if !peek {
+                release(d, arena, number, next);
+            }
+            number = next;
+            continue;
+        }
+        let n = ready.min(want);
+        // SAFETY: as in `push`.
+        unsafe { sink.receive_from(memory.at, memory.bytes as usize, ((tail - memory.start) & (memory.bytes - 1)) as usize, n as usize) };
+        if !peek && d.consumed.tail.compare_exchange(tail, tail + n, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            tail = d.consumed.tail.load(Ordering::Relaxed);
+            number = d.consumed.segment.load(Ordering::Relaxed);
+            continue;
+        }
+        sink.advance(n as usize);
+        tail += n;
+        total += n as usize;
+    }
+    if total > 0 && !peek {
+        count(&d.reader.messages);
+    }
+    drop(held);
+    Ok(total)
+}
+
+/// Moves the reader on to segment `next` and gives the memory of the one before it back.
+#[cold]
+fn release(d: &Direction, arena: &Arena, number: u32, next: u32) {
+    let block = Block(d.segment(number).block.load(Ordering::Relaxed));
+    let goes_on = d.segment(next).block.load(Ordering::Relaxed) == block.0;
+    if d.consumed.segment.compare_exchange(number, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() && !goes_on {
+        blocks::free(&arena.lock(), block);
+    }
+}
+
+/// Lets `read` write straight into the ring: it gets a place and its length, and says how many bytes it
+/// put there. At most `most` bytes, and at most to the end of the free piece. Returns `None` where there is
+/// no room, else what `read` said.
+pub fn fill<E>(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    most: usize,
+    valid: impl Fn() -> bool,
+    read: impl FnOnce(*mut u8, usize) -> Result<usize, E>,
+) -> Result<Option<Result<usize, E>>, Damaged> {
+    let _held = d.writer.lock.acquire(me.owner(), &System(arena));
+    let head = d.produced.head.load(Ordering::Relaxed);
+    let memory = memory(arena, d.segment(d.produced.segment.load(Ordering::Relaxed)))?;
+    let room = room_of(&memory, head, d.consumed.tail.load(Ordering::Acquire)).ok_or(Damaged)?;
+    let at = (head - memory.start) & (memory.bytes - 1);
+    let n = room.min(memory.bytes - at).min(most as u64);
+    if n == 0 || !valid() {
+        return Ok(None);
+    }
+    // SAFETY: `at + n` lies within the segment's memory.
+    let got = read(unsafe { memory.at.add(at as usize) }, n as usize);
+    if let Ok(got) = got
+        && d.produced.head.compare_exchange(head, head.wrapping_add((got as u64).min(n)), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    {
+        count(&d.writer.messages);
+    }
+    Ok(Some(got))
+}
+
+/// Lets `write` take bytes straight out of the ring: the counterpart of `fill`.
+pub fn drain<E>(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    most: usize,
+    valid: impl Fn() -> bool,
+    write: impl FnOnce(*const u8, usize) -> Result<usize, E>,
+) -> Result<Option<Result<usize, E>>, Damaged> {
+    let _held = d.reader.lock.acquire(me.owner(), &System(arena));
+    loop {
+        let tail = d.consumed.tail.load(Ordering::Relaxed);
+        let head = d.produced.head.load(Ordering::Acquire);
+        let number = d.consumed.segment.load(Ordering::Relaxed);
+        if head == tail || !valid() {
+            return Ok(None);
+        }
+        let memory = memory(arena, d.segment(number))?;
+        let last = d.produced.segment.load(Ordering::Acquire);
+        let end = if number == last { head } else { d.segment(number.wrapping_add(1)).start.load(Ordering::Relaxed).min(head) };
+        let ready = end.checked_sub(tail).filter(|&n| n <= memory.bytes && tail >= memory.start).ok_or(Damaged)?;
+        if ready == 0 {
+            if last.wrapping_sub(number) as usize >= SEGMENTS {
+                return Err(Damaged);
+            }
+            release(d, arena, number, number.wrapping_add(1));
+            continue;
+        }
+        let at = (tail - memory.start) & (memory.bytes - 1);
+        let n = ready.min(memory.bytes - at).min(most as u64);
+        // SAFETY: as in `fill`.
+        let done = write(unsafe { memory.at.add(at as usize) }, n as usize);
+        if let Ok(done) = done
+            && d.consumed.tail.compare_exchange(tail, tail + (done as u64).min(n), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        {
+            count(&d.reader.messages);
+        }
+        return Ok(Some(done));
+    }
+}
