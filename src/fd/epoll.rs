@@ -98,7 +98,10 @@ pub fn rehome(fd: c_int, other: Sock) {
 
 /// Around fork: the sets are whole in the child's copy.
 pub fn before_fork() {
-    all().for_each(|i| i.set.hold());
+    for i in all() {
+        i.set.lock().evict_parked();
+        i.set.hold();
+    }
 }
 
 pub fn after_fork_in_parent() {
@@ -122,7 +125,7 @@ pub fn ctl(ep: c_int, op: c_int, fd: c_int, event: Option<(u32, u64)>) -> Option
     Some(match (op, event) {
         (libc::EPOLL_CTL_ADD, Some((events, data))) => set.lock().add(ep, fd, events, data, table::lookup(fd)),
         (libc::EPOLL_CTL_MOD, Some((events, data))) => set.lock().modify(ep, fd, events, data, table::lookup(fd)),
-        (libc::EPOLL_CTL_DEL, _) => set.lock().delete(ep, fd),
+        (libc::EPOLL_CTL_DEL, _) => set.lock().delete(ep, fd, table::lookup(fd)),
         _ => return None,
     })
 }

@@ -4,6 +4,9 @@
 //! *armed*: its next news sets its bit in the instance's notifier, and it is not looked at before that. So
 //! a wait costs as much as is going on, not as much as is registered, and busy sockets cost their senders
 //! nothing.
+//!
+//! Many programs delete a registration and add it again with every message. A ring socket's is *parked* in
+//! between: the kernel keeps its part, and neither call enters it.
 
 use core::sync::atomic::Ordering;
 use libc::{
@@ -52,6 +55,10 @@ struct Reg {
     /// Counts the uses of this entry; part of the token.
     generation: u32,
     in_use: bool,
+    /// Not in use, but kept by the kernel, for when it is added again.
+    is_parked: bool,
+    /// The kernel told something while it was parked.
+    missed: bool,
     events: u32,
     data: u64,
     watch: Watch,
@@ -92,6 +99,7 @@ pub struct Set {
     unjoined: Vec<u32>,
     nested: Vec<u32>,
     rings: usize,
+    parked: usize,
     notifier: u32,
     changes_seen: u64,
     /// When the kernel's instance was last looked at, 0: is to be looked at now.
@@ -132,7 +140,7 @@ impl Set {
     /// Where one call cannot tell all that is ready, each side has a share of the calls as large as its
     /// number of registrations.
     fn is_kernels_share(&mut self) -> bool {
-        let kernel = self.regs.len().saturating_sub(self.free.len() + self.rings);
+        let kernel = self.regs.len().saturating_sub(self.free.len() + self.rings + self.parked);
         let all = (kernel + self.hot.len()).max(1);
         self.turn = self.turn.wrapping_add(1) % all;
         (self.turn + 1) * kernel / all != self.turn * kernel / all
@@ -143,8 +151,22 @@ impl Set {
         self.kernel_seen_ns = 0;
     }
 
+    /// The registration of `fd`.
     fn find(&self, fd: c_int) -> Option<u32> {
+        self.find_kept(fd).filter(|&i| self.regs.get(i as usize).is_some_and(|r| r.in_use))
+    }
+
+    /// The registration of `fd`, parked or not.
+    fn find_kept(&self, fd: c_int) -> Option<u32> {
         self.by_fd.get(usize::try_from(fd).ok()?)?.checked_sub(1)
+    }
+
+    /// Whether registration `index` is one of `entry`, and not of a socket that had its descriptor before.
+    fn is_ring_of(&self, index: u32, entry: Entry) -> bool {
+        match (self.regs.get(index as usize).map(|r| r.watch), entry) {
+            (Some(Watch::Ring(endpoint)), Entry::Stream(sock)) => endpoint.sock.index == sock.index && endpoint.is_current(),
+            _ => false,
+        }
     }
 
     /// EPOLL_CTL_ADD.
@@ -153,6 +175,12 @@ impl Set {
         let exclusive = events & EPOLLEXCLUSIVE as u32 != 0;
         if exclusive && (events & !WITH_EXCLUSIVE != 0 || matches!(entry, Entry::Epoll(_))) {
             return Err(Errno::EINVAL);
+        }
+        if let Some(kept) = self.find_kept(fd).filter(|&i| self.regs.get(i as usize).is_some_and(|r| r.is_parked)) {
+            if !exclusive && self.is_ring_of(kept, entry) {
+                return self.resume(ep, kept, events, data);
+            }
+            self.evict(kept);
         }
         self.changed();
         let index = self.free.last().copied().unwrap_or(self.regs.len() as u32);
@@ -173,6 +201,8 @@ impl Set {
             fd,
             generation,
             in_use: true,
+            is_parked: false,
+            missed: false,
             events,
             data,
             watch,
@@ -212,29 +242,24 @@ impl Set {
         {
             self.convert(ep, index, endpoint);
         }
-        self.changed();
-        let sleepers = notifier_of(self.notifier).is_some_and(|n| n.has_sleepers());
         let Some(reg) = self.regs.get_mut(index as usize) else { return Err(Errno::ENOENT) };
-        let is_ring = matches!(reg.watch, Watch::Ring(_));
-        if is_ring && (events | reg.events) & EPOLLEXCLUSIVE as u32 != 0 {
-            return Err(Errno::EINVAL);
+        if matches!(reg.watch, Watch::Ring(_)) {
+            return if (events | reg.events) & EPOLLEXCLUSIVE as u32 != 0 { Err(Errno::EINVAL) } else { self.renew(ep, index, events, data) };
         }
-        if !is_ring || sleepers {
-            let to_kernel = if is_ring { ANCHOR_EVENTS } else { events };
-            call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, to_kernel, token(index, reg.generation))?;
-        }
+        call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, events, token(index, reg.generation))?;
         reg.events = events;
         reg.data = data;
         reg.disabled = false;
         reg.edge = true;
-        if is_ring {
-            self.heat(index);
-        }
+        self.changed();
         Ok(0)
     }
 
     /// EPOLL_CTL_DEL.
-    pub fn delete(&mut self, ep: c_int, fd: c_int) -> Ret {
+    pub fn delete(&mut self, ep: c_int, fd: c_int, entry: Entry) -> Ret {
+        if let Some(index) = self.find_kept(fd).filter(|&i| self.is_ring_of(i, entry)) {
+            return self.park(index);
+        }
         let ret = call::epoll_ctl(ep, EPOLL_CTL_DEL, fd, 0, 0);
         if ret.is_ok() {
             self.forget(fd);
@@ -242,9 +267,75 @@ impl Set {
         ret
     }
 
-    /// The descriptor is closed, or no longer watched.
+    /// Ends a registration of a ring socket, and leaves the kernel's part where it is.
+    fn park(&mut self, index: u32) -> Ret {
+        let notifier = self.notifier;
+        let Some(reg) = self.regs.get_mut(index as usize).filter(|r| r.in_use) else { return Err(Errno::ENOENT) };
+        reg.in_use = false;
+        reg.is_parked = true;
+        reg.disarm(notifier);
+        self.rings -= 1;
+        self.parked += 1;
+        Ok(0)
+    }
+
+    /// Begins a parked registration anew.
+    fn resume(&mut self, ep: c_int, index: u32, events: u32, data: u64) -> Ret {
+        if let Some(reg) = self.regs.get_mut(index as usize) {
+            reg.in_use = true;
+            reg.is_parked = false;
+            if let (Watch::Ring(endpoint), true) = (reg.watch, core::mem::take(&mut reg.missed)) {
+                endpoint.look_at_anchor();
+            }
+        }
+        self.parked -= 1;
+        self.rings += 1;
+        self.renew(ep, index, events, data)
+    }
+
+    /// Gives a ring registration new events and data, and wakes who sleeps without having looked at it.
+    fn renew(&mut self, ep: c_int, index: u32, events: u32, data: u64) -> Ret {
+        let sleepers = notifier_of(self.notifier).is_none_or(|n| n.has_sleepers());
+        let Some(reg) = self.regs.get_mut(index as usize) else { return Err(Errno::ENOENT) };
+        if sleepers {
+            call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, ANCHOR_EVENTS, token(index, reg.generation))?;
+        }
+        reg.events = events;
+        reg.data = data;
+        reg.disabled = false;
+        reg.edge = true;
+        self.heat(index);
+        if sleepers {
+            self.changed();
+        }
+        Ok(0)
+    }
+
+    /// Ends a parked registration in the kernel too.
+    fn evict(&mut self, index: u32) {
+        if let Some(reg) = self.regs.get(index as usize) {
+            let _ = call::epoll_ctl(self.ep, EPOLL_CTL_DEL, reg.fd, 0, 0);
+        }
+        self.remove(index);
+    }
+
+    /// Ends all parked registrations in the kernel too: the instance is about to be shared with a child.
+    pub fn evict_parked(&mut self) {
+        if self.parked > 0 && self.pid == thread::pid() {
+            for index in 0..self.regs.len() as u32 {
+                if self.regs.get(index as usize).is_some_and(|r| r.is_parked) {
+                    self.evict(index);
+                }
+            }
+        }
+    }
+
+    /// The descriptor is about to be closed, or no longer watched.
     pub fn forget(&mut self, fd: c_int) {
-        if let Some(index) = self.find(fd) {
+        let Some(index) = self.find_kept(fd) else { return };
+        if self.regs.get(index as usize).is_some_and(|r| r.is_parked) && self.pid == thread::pid() {
+            self.evict(index);
+        } else {
             self.remove(index);
         }
     }
@@ -265,16 +356,17 @@ impl Set {
     }
 
     fn remove(&mut self, index: u32) {
-        let Some(reg) = self.regs.get_mut(index as usize).filter(|r| r.in_use) else { return };
-        reg.in_use = false;
-        reg.generation = reg.generation.wrapping_add(1);
-        if let Watch::Ring(endpoint) = reg.watch {
-            self.rings -= 1;
-            if reg.is_armed {
-                endpoint.rx.control.readable.disarm(self.notifier);
-                endpoint.tx.control.writable.disarm(self.notifier);
-            }
+        let notifier = self.notifier;
+        let Some(reg) = self.regs.get_mut(index as usize).filter(|r| r.in_use || r.is_parked) else { return };
+        match reg.watch {
+            _ if reg.is_parked => self.parked -= 1,
+            Watch::Ring(_) => self.rings -= 1,
+            _ => {}
         }
+        reg.disarm(notifier);
+        reg.in_use = false;
+        reg.is_parked = false;
+        reg.generation = reg.generation.wrapping_add(1);
         if let Some(word) = self.by_fd.get_mut(reg.fd as usize).filter(|w| **w == index + 1) {
             *word = 0;
         }
@@ -288,9 +380,8 @@ impl Set {
 
     /// The instance is gone; returns its notifier.
     pub fn dissolve(&mut self) -> u32 {
-        let fds: Vec<c_int> = self.regs.iter().filter(|r| r.in_use).map(|r| r.fd).collect();
-        for fd in fds {
-            self.forget(fd);
+        for index in 0..self.regs.len() as u32 {
+            self.remove(index);
         }
         let notifier = if self.pid == thread::pid() { self.notifier } else { 0 };
         *self = Set::default();
@@ -393,7 +484,7 @@ impl Set {
             } else {
                 reg.quiet += 1;
             }
-            cooled |= reg.disabled || reg.quiet > quiet_looks;
+            cooled |= !reg.in_use || reg.disabled || reg.quiet > quiet_looks;
         }
         if n == events.len() {
             self.next_hot = start + looked;
@@ -431,7 +522,7 @@ impl Set {
         let (regs, number) = (&mut self.regs, self.notifier);
         self.hot.retain(|&i| {
             let Some(reg) = regs.get_mut(i as usize) else { return false };
-            let cools = reg.disabled || (reg.quiet > quiet_looks && reg.arm(number, i));
+            let cools = !reg.in_use || reg.disabled || (reg.quiet > quiet_looks && reg.arm(number, i));
             reg.is_hot = !cools;
             !cools
         });
@@ -447,7 +538,7 @@ impl Set {
         let mut ready = !self.stash.is_empty();
         for &i in &self.hot {
             if let Some(reg) = self.regs.get_mut(i as usize) {
-                ready |= !reg.disabled && !reg.arm(number, i);
+                ready |= reg.in_use && !reg.disabled && !reg.arm(number, i);
             }
         }
         for &i in &self.nested {
@@ -486,12 +577,19 @@ impl Set {
     /// One event of the kernel's: the program's, or none where it only concerned us.
     fn digest(&mut self, ep: c_int, event: epoll_event) -> Option<epoll_event> {
         let (word, index) = (event.u64, event.u64 as u32);
-        let reg = self.regs.get_mut(index as usize).filter(|r| r.in_use && r.generation == (word >> 32) as u32)?;
+        let reg = self.regs.get_mut(index as usize).filter(|r| r.generation == (word >> 32) as u32)?;
+        reg.missed |= reg.is_parked;
+        if !reg.in_use {
+            return None;
+        }
         match reg.watch {
             Watch::Ring(endpoint) => {
-                // What is on the ring shows by itself; what still comes through the kernel only here.
-                reg.edge |= !endpoint.is_past_kernel() && event.events & !(EPOLLOUT as u32) != 0;
-                endpoint.look_at_anchor();
+                // What is on the ring shows by itself; what still comes through the kernel only here. Writable
+                // the anchor always is.
+                if event.events & !(EPOLLOUT as u32) != 0 {
+                    reg.edge |= !endpoint.is_past_kernel();
+                    endpoint.look_at_anchor();
+                }
                 self.heat(index);
                 None
             }
@@ -585,10 +683,24 @@ fn notifier_of(number: u32) -> Option<&'static notifier::Notifier> {
 }
 
 impl Reg {
+    /// Takes back what was asked of the senders.
+    fn disarm(&mut self, notifier: u32) {
+        if let Watch::Ring(endpoint) = self.watch
+            && self.is_armed
+        {
+            endpoint.rx.control.readable.disarm(notifier);
+            endpoint.tx.control.writable.disarm(notifier);
+            self.is_armed = false;
+        }
+    }
+
     /// The events to report now.
     #[inline(always)]
     fn look(&mut self) -> u32 {
         let Watch::Ring(endpoint) = &self.watch else { return 0 };
+        if !self.in_use {
+            return 0;
+        }
         // Whatever makes a quiet socket ready either moves the head or comes with an event of the kernel's.
         let head = endpoint.rx.produced.head.load(Ordering::SeqCst);
         if head == self.idle_head && endpoint.rx.produced.fin.load(Ordering::SeqCst) == 0 && !self.quiet.is_multiple_of(WHOLE_LOOK_EVERY) {
