@@ -17,7 +17,7 @@ pub type Class = usize;
 /// Units of 4 KiB in a block of each class.
 const UNITS: [u32; CLASSES] = [1, 16, 64, 256];
 /// Free blocks of each class that keep their pages.
-const KEEP: [u32; CLASSES] = [1024, 128, 32, 8];
+const KEEP: [u32; CLASSES] = [1024, 128, 96, 24];
 /// Tables get pages in steps of this many bytes.
 const STEP_BYTES: u64 = 64 << 10;
 

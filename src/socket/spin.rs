@@ -28,6 +28,10 @@ const YIELD_EVERY_NS: u64 = 2_000;
 const TAKEN_NS: u64 = 60_000;
 /// Yields in a row to processes that may be our peer.
 const YIELDS: u32 = 24;
+/// Who is back from a yield sooner than this had the processor to itself: a switch there and back takes longer.
+const ALONE_NS: u64 = 900;
+/// After so many of those in a row the peer is not waiting for this processor, whatever it left word of.
+const ALONE_YIELDS: u32 = 2;
 /// After this many spins in vain only every so many is tried.
 const PATIENCE: u32 = 8;
 const PROBE_EVERY: u32 = 32;
@@ -61,7 +65,7 @@ fn pause() {
 fn single_processor() -> bool {
     use once_cell::sync::OnceCell;
     static SINGLE: OnceCell<bool> = OnceCell::new();
-    *SINGLE.get_or_init(|| thread::allowed_cpus() <= 1)
+    *SINGLE.get_or_init(|| thread::online_cpus() <= 1)
 }
 
 /// Looks closely for about a microsecond.
@@ -108,7 +112,12 @@ fn longer(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
     }
     let budget = BUDGET_NS.get().min(most);
     let here = peer == Peer::Here || single_processor();
-    let paid = if here { yielding(&mut ready) } else { looking(budget, &mut ready) };
+    let yielded = if here { yielding(&mut ready) } else { Yielded::ToNobody };
+    let paid = match yielded {
+        Yielded::ToPeer => true,
+        Yielded::InVain => false,
+        Yielded::ToNobody => looking(budget, &mut ready),
+    };
     if paid {
         BUDGET_NS.set((budget * 2).min(most).max(LEAST_NS));
         FAILURES.set(0);
@@ -119,21 +128,36 @@ fn longer(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
     paid
 }
 
-/// The peer needs this processor: hands it over and looks when it comes back.
-fn yielding(ready: &mut impl FnMut() -> bool) -> bool {
+/// What came of handing the processor over.
+enum Yielded {
+    ToPeer,
+    InVain,
+    /// Nobody else wants this processor.
+    ToNobody,
+}
+
+/// The peer needs this processor: hands it over and looks when it comes back. Where a peer that does not wait
+/// last left its processor may be long ago.
+fn yielding(ready: &mut impl FnMut() -> bool) -> Yielded {
     let mut before = now_ns();
+    let mut alone = 0;
     for _ in 0..YIELDS {
         thread::yield_now();
         if ready() {
-            return true;
+            return Yielded::ToPeer;
         }
         let now = now_ns();
-        if now - before > TAKEN_NS {
-            return false;
+        let away = now - before;
+        if away > TAKEN_NS {
+            return Yielded::InVain;
+        }
+        alone = if away < ALONE_NS { alone + 1 } else { 0 };
+        if alone == ALONE_YIELDS && !single_processor() {
+            return Yielded::ToNobody;
         }
         before = now;
     }
-    false
+    Yielded::InVain
 }
 
 /// The peer may answer from another processor: looks, and now and then lets others run.

@@ -125,16 +125,10 @@ pub fn has_siblings() -> bool {
     unsafe { core::ptr::read_volatile(&raw const __libc_single_threaded) == 0 }
 }
 
-/// How many processors this thread may run on.
-pub fn allowed_cpus() -> u32 {
-    // SAFETY: an all-zero cpu_set_t is a valid empty set, and the size passed is its own.
-    unsafe {
-        let mut set: libc::cpu_set_t = core::mem::zeroed();
-        if libc::sched_getaffinity(0, size_of_val(&set), &mut set) != 0 {
-            return 1;
-        }
-        libc::CPU_COUNT(&set) as u32
-    }
+/// How many processors the machine has running (sysconf(3)).
+pub fn online_cpus() -> u32 {
+    // SAFETY: sysconf takes any name.
+    (unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).max(1) as u32
 }
 
 /// Lets other runnable threads of this processor go first (sched_yield(2)).
