@@ -19,10 +19,10 @@ export LANDLINE_LIB ?= $(abspath $(LIBRARY))
 export LANDLINE_CMD ?= $(abspath $(COMMAND))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-full units loom c-tests stress programs check layers bench install clean
+.PHONY: help deps build demo test test-full units loom c-tests stress programs test-suites check layers bench install clean
 
 help: ## This list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install what this machine lacks (as root; else say the command to type)
 	@tests/install-deps
@@ -55,6 +55,10 @@ stress: build ## The long stress runs: random kills, 10 GB checked byte by byte
 
 programs: build ## Real programs, unmodified, one or both ends preloaded
 	@tests/suite programs
+
+test-suites: build ## Python's own tests of sockets, processes and threads, plain and preloaded
+	@tests/install-deps suites
+	@tests/suites/run
 
 check: deps layers ## Format, lints, floors, documentation
 	$(CARGO) fmt --check
