@@ -668,6 +668,96 @@ static void changed_while_another_waits(struct conn *c)
 	pthread_join(thread, NULL);
 }
 
+static void *delete_and_add_later(void *argument)
+{
+	struct shared *s = argument;
+	sleep_ms(60);
+	OK(epoll_ctl(s->e, EPOLL_CTL_DEL, s->c->fd, NULL));
+	sleep_ms(20);
+	return (void *)(intptr_t)watch(s->e, s->c->fd, EPOLLOUT, 5);
+}
+
+static void deleted_and_added_while_another_waits(struct conn *c)
+{
+	struct shared s = { c, (int)OK(epoll_create1(0)) };
+	watch(s.e, c->fd, EPOLLIN, 3);
+	pthread_t thread;
+	pthread_create(&thread, NULL, delete_and_add_later, &s);
+	struct epoll_event got;
+	EQ(epoll_wait(s.e, &got, 1, 10000), 1);
+	EQ(got.data.u64, 5);
+	EQ(got.events, EPOLLOUT);
+	pthread_join(thread, NULL);
+}
+
+static void deleted_and_added_again(struct conn *c)
+{
+	char in[8];
+	struct epoll_event got, event = { EPOLLIN, { .u64 = 9 } };
+	int e = (int)OK(epoll_create1(0));
+	for (int i = 0; i < 10; i++) {
+		watch(e, c->fd, i & 1 ? EPOLLIN | EPOLLET : EPOLLIN, 100 + i);
+		ERR(epoll_ctl(e, EPOLL_CTL_ADD, c->fd, &event), EEXIST);
+		EQ(peer_send(c, "abcd", 4, 0), 4);
+		EQ(epoll_wait(e, &got, 1, 5000), 1);
+		EQ(got.data.u64, 100 + i);
+		OK(epoll_ctl(e, EPOLL_CTL_DEL, c->fd, NULL));
+		ERR(epoll_ctl(e, EPOLL_CTL_DEL, c->fd, NULL), ENOENT);
+		ERR(epoll_ctl(e, EPOLL_CTL_MOD, c->fd, &event), ENOENT);
+		EQ(next(e, 0), 0);
+		/* What is there already is told to the new registration, edge-triggered or not. */
+		watch(e, c->fd, i & 2 ? EPOLLIN | EPOLLET : EPOLLIN, 200 + i);
+		EQ(epoll_wait(e, &got, 1, 5000), 1);
+		EQ(got.data.u64, 200 + i);
+		EQ(recv_all(c->fd, in, 4), 4);
+		EQ(next(e, 0), 0);
+		OK(epoll_ctl(e, EPOLL_CTL_DEL, c->fd, NULL));
+	}
+	peer_send_later(c, 40, "late", 4, 0);
+	EQ(next(e, 100), 0);
+	EQ(peer_join(c), 4);
+}
+
+/* The end of the connection comes while nothing is registered, and a wait has passed since. */
+static void deleted_before_the_end(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0)), other = (int)OK(eventfd(1, 0));
+	watch(e, c->fd, EPOLLIN, 1);
+	EQ(next(e, 0), 0);
+	OK(epoll_ctl(e, EPOLL_CTL_DEL, c->fd, NULL));
+	peer_kill(c);
+	watch(e, other, EPOLLIN, 2);
+	for (int i = 0; i < 20; i++) {
+		EQ(next(e, 1000), EPOLLIN);
+		sleep_ms(5);
+	}
+	OK(epoll_ctl(e, EPOLL_CTL_DEL, other, NULL));
+	watch(e, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, 3);
+	EQ(next(e, 5000), EPOLLIN | EPOLLRDHUP);
+}
+
+static void close_it(void *argument)
+{
+	struct shared *s = argument;
+	close(s->c->fd);
+	close(s->e);
+}
+
+static void deleted_before_a_fork(struct conn *c)
+{
+	char in[8];
+	struct shared s = { c, (int)OK(epoll_create1(0)) };
+	watch(s.e, c->fd, EPOLLIN, 2);
+	OK(epoll_ctl(s.e, EPOLL_CTL_DEL, c->fd, NULL));
+	in_child(close_it, &s);
+	EQ(peer_send(c, "abcd", 4, 0), 4);
+	poll_until(c->fd, POLLIN, POLLIN);
+	EQ(next(s.e, 50), 0);
+	watch(s.e, c->fd, EPOLLIN, 3);
+	EQ(next(s.e, 5000), EPOLLIN);
+	EQ(recv_all(c->fd, in, 4), 4);
+}
+
 static void the_end(struct conn *c)
 {
 	char in[8];
@@ -760,6 +850,10 @@ static const struct test tests[] = {
 	TEST(exclusive, EACH),
 	TEST(added_while_another_waits, EACH),
 	TEST(changed_while_another_waits, EACH),
+	TEST(deleted_and_added_while_another_waits, EACH),
+	TEST(deleted_and_added_again, EVERY),
+	TEST(deleted_before_the_end, TWO),
+	TEST(deleted_before_a_fork, EACH),
 	TEST(the_end, EVERY),
 	TEST(a_reset, EACH),
 	TEST(registered_before_accepting, ALONE),

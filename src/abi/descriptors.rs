@@ -2,6 +2,7 @@
 
 use core::ffi::{c_int, c_uint};
 
+use super::stdio;
 use crate::fd::table;
 use crate::socket::options;
 use crate::sys::errno::preserved;
@@ -20,6 +21,7 @@ unsafe fn duplicated_over(from: c_int, to: c_int, call: impl FnOnce() -> c_int) 
         retired.finish();
         if ret >= 0 {
             table::duplicate(from, ret);
+            stdio::follow(ret);
         }
     });
     ret
@@ -27,7 +29,10 @@ unsafe fn duplicated_over(from: c_int, to: c_int, call: impl FnOnce() -> c_int) 
 
 fn duplicated(from: c_int, to: c_int) -> c_int {
     if to >= 0 {
-        preserved(|| table::duplicate(from, to));
+        preserved(|| {
+            table::duplicate(from, to);
+            stdio::follow(to);
+        });
     }
     to
 }

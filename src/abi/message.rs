@@ -97,6 +97,9 @@ export! {
         // SAFETY: as the caller says.
         unsafe {
             if table::stream(fd).is_none() {
+                if !msgs.is_null() {
+                    (0..n.min(1024) as usize).for_each(|i| share_descriptors(&raw const (*msgs.add(i)).msg_hdr));
+                }
                 return (real().sendmmsg)(fd, msgs, n, flags);
             }
             let mut sent = 0;
@@ -117,7 +120,9 @@ export! {
         // SAFETY: as the caller says.
         unsafe {
             if table::stream(fd).is_none() {
-                return (real().recvmmsg)(fd, msgs, n, flags, timeout);
+                let ret = (real().recvmmsg)(fd, msgs, n, flags, timeout);
+                (0..ret.max(0) as usize).for_each(|i| for_descriptors(&raw const (*msgs.add(i)).msg_hdr, table::forget));
+                return ret;
             }
             let limit = timeout.as_ref().map(|t| now_ns().saturating_add(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64));
             let mut flags = flags;

@@ -10,10 +10,12 @@ macro_rules! export {
     };
 }
 
+mod aio;
 mod decode;
 mod descriptors;
 mod epoll;
 mod message;
+mod openers;
 mod poll;
 mod prefixed;
 mod process;
@@ -21,7 +23,9 @@ mod receive;
 mod send;
 mod sockets;
 mod stdio;
+mod syscall;
 mod transfer;
+mod variadic;
 
 pub use prefixed::*;
 
@@ -43,9 +47,12 @@ extern "C" fn in_child() {
 /// Runs before the program: reads the environment, which programs may wipe, and registers for fork.
 extern "C" fn constructor() {
     crate::sys::config::get();
+    crate::sys::config::look_at_program();
+    crate::sys::environ::remember();
     crate::sys::real::real();
     // SAFETY: three functions that live as long as the process.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
+    stdio::adopt_standard_streams();
 }
 
 #[used]

@@ -1,13 +1,16 @@
 //! read(2), recv(2) and their kin on one message.
 
 use core::ffi::{c_int, c_void};
-use libc::{iovec, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
 use super::decode::{with_buffer, with_vector};
 use crate::fd::table;
 use crate::socket::recv::receive;
 use crate::sys::errno::check;
 use crate::sys::real::real;
+
+/// The flags of preadv2(2) that a socket takes; without an offset (-1) the call is then readv(2).
+pub(super) const RWF_OF_SOCKETS: c_int = 0x3f;
 
 unsafe extern "C" {
     fn __chk_fail() -> !;
@@ -44,6 +47,24 @@ export! {
                 _ => (real().readv)(fd, iov, n),
             }
         }
+    }
+
+    fn preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        // SAFETY: as the caller says.
+        unsafe {
+            match table::stream(fd) {
+                Some(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |sink| {
+                    let nowait = if flags & libc::RWF_NOWAIT != 0 { libc::MSG_DONTWAIT } else { 0 };
+                    if sink.left() == 0 { Ok(0) } else { receive(sock, sink, nowait, || check((real().preadv2)(fd, iov, n, offset, flags))) }
+                }),
+                _ => (real().preadv2)(fd, iov, n, offset, flags),
+            }
+        }
+    }
+
+    fn preadv64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        // SAFETY: the same function on 64-bit machines.
+        unsafe { preadv2(fd, iov, n, offset, flags) }
     }
 
     fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {

@@ -1,9 +1,10 @@
 //! write(2), send(2) and their kin on one message.
 
 use core::ffi::{c_int, c_void};
-use libc::{iovec, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
 use super::decode::{with_buffer, with_vector};
+use super::receive::RWF_OF_SOCKETS;
 use crate::fd::table;
 use crate::socket::{route, send::send as send_stream};
 use crate::sys::errno::check;
@@ -28,6 +29,24 @@ export! {
                 _ => (real().writev)(fd, iov, n),
             }
         }
+    }
+
+    fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        // SAFETY: as the caller says.
+        unsafe {
+            match table::stream(fd) {
+                Some(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |source| {
+                    let nowait = if flags & libc::RWF_NOWAIT != 0 { libc::MSG_DONTWAIT } else { 0 };
+                    send_stream(sock, source, nowait, || check((real().pwritev2)(fd, iov, n, offset, flags)))
+                }),
+                _ => (real().pwritev2)(fd, iov, n, offset, flags),
+            }
+        }
+    }
+
+    fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        // SAFETY: the same function on 64-bit machines.
+        unsafe { pwritev2(fd, iov, n, offset, flags) }
     }
 
     fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t {

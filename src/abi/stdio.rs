@@ -1,14 +1,19 @@
 //! Standard streams over our sockets. The C library reads and writes the descriptor of a stream without
 //! passing by our exports; a stream made for one of our sockets is therefore one with functions of its own
-//! (fopencookie(3)), which are ours.
+//! (fopencookie(3)), which are ours. Where one of the descriptors 0, 1, 2 is such a socket (inetd's way of
+//! starting a server), the standard stream of that number becomes one.
 
 use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
 use libc::{size_t, ssize_t};
 
+#[cfg(target_arch = "x86_64")]
+use super::variadic::variadic;
 use super::{descriptors, receive, send};
 use crate::fd::table;
-use crate::sys::Errno;
+use crate::sys::errno::preserved;
 use crate::sys::real::real;
+use crate::sys::{Errno, call};
 
 #[repr(C)]
 struct Functions {
@@ -21,10 +26,23 @@ struct Functions {
 unsafe extern "C-unwind" {
     fn fopencookie(cookie: *mut c_void, mode: *const c_char, functions: Functions) -> *mut c_void;
     fn vasprintf(out: *mut *mut c_char, format: *const c_char, args: *mut c_void) -> c_int;
+    fn fflush(stream: *mut c_void) -> c_int;
+    fn fwrite(from: *const c_void, bytes: size_t, n: size_t, stream: *mut c_void) -> size_t;
+    fn setvbuf(stream: *mut c_void, buf: *mut c_char, mode: c_int, n: size_t) -> c_int;
+    fn __fpending(stream: *mut c_void) -> size_t;
+    fn __fpurge(stream: *mut c_void);
+    static mut stdin: *mut c_void;
+    static mut stdout: *mut c_void;
+    static mut stderr: *mut c_void;
 }
+
+/// setvbuf(3): no buffer.
+const _IONBF: c_int = 2;
 
 /// Where the C library's FILE keeps its descriptor (a part of its ABI): fileno(3) answers from there.
 const FILENO_OFF: usize = 112;
+/// And the bytes that it has not written yet.
+const WRITE_BASE_OFF: usize = 32;
 
 unsafe extern "C-unwind" fn cookie_read(cookie: *mut c_void, buf: *mut c_char, n: size_t) -> ssize_t {
     // SAFETY: the C library's buffer.
@@ -79,19 +97,102 @@ unsafe extern "C-unwind" fn print(fd: c_int, format: *const c_char, args: *mut c
     }
 }
 
+/// A stream of our own for `fd`.
+unsafe fn open_stream(fd: c_int, mode: *const c_char) -> *mut c_void {
+    let functions = Functions { read: cookie_read, write: cookie_write, seek: cookie_seek, close: cookie_close };
+    // SAFETY: a mode of the caller's; the stream is the C library's, whose layout is part of its ABI.
+    unsafe {
+        let stream = fopencookie(fd as usize as *mut c_void, mode, functions);
+        if !stream.is_null() {
+            stream.cast::<u8>().add(FILENO_OFF).cast::<c_int>().write(fd);
+        }
+        stream
+    }
+}
+
+/// Whether the standard stream of each number is ours already.
+static OURS: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+
+/// Descriptor `fd` now refers to another file: if it is one of our sockets, and a standard stream's, that stream
+/// becomes one of ours. It stays so, since our functions serve any file.
+pub fn follow(fd: c_int) {
+    let Some(ours) = usize::try_from(fd).ok().and_then(|n| OURS.get(n)) else { return };
+    if table::stream(fd).is_none() || ours.load(Ordering::Relaxed) {
+        return;
+    }
+    let (variable, mode) = match fd {
+        0 => (&raw mut stdin, c"r"),
+        1 => (&raw mut stdout, c"w"),
+        _ => (&raw mut stderr, c"w"),
+    };
+    // SAFETY: the C library's variables, which a program may set; the streams are valid.
+    unsafe {
+        let old = variable.read();
+        if old.is_null() || (real().fileno)(old) != fd {
+            return;
+        }
+        let new = open_stream(fd, mode.as_ptr());
+        if new.is_null() {
+            return;
+        }
+        if fd == 2 {
+            setvbuf(new, core::ptr::null_mut(), _IONBF, 0);
+        }
+        // What was printed and not yet written is written to the new file, as Linux does.
+        let pending = if fd == 0 { 0 } else { __fpending(old) };
+        if pending > 0 {
+            fwrite(old.cast::<u8>().add(WRITE_BASE_OFF).cast::<*const c_void>().read(), 1, pending, new);
+            __fpurge(old);
+        }
+        variable.write(new);
+    }
+    ours.store(true, Ordering::Relaxed);
+}
+
+/// Looks at the standard streams when the program starts.
+pub fn adopt_standard_streams() {
+    preserved(|| {
+        for fd in 0..3 {
+            if call::int_option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP) {
+                follow(fd);
+            }
+        }
+    });
+}
+
+/// freopen(3): the C library puts another file behind the stream's descriptor.
+unsafe fn reopen(stream: *mut c_void, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    // SAFETY: a stream of the caller's.
+    let fd = unsafe { (real().fileno)(stream) };
+    if table::stream(fd).is_none() {
+        return call();
+    }
+    // SAFETY: as above.
+    unsafe { fflush(stream) };
+    let retired = preserved(|| table::retire(fd));
+    let ret = call();
+    preserved(|| retired.finish());
+    ret
+}
+
 export! {
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut c_void) -> *mut c_void {
+        // SAFETY: as the caller says.
+        unsafe { reopen(stream, || (real().freopen)(path, mode, stream)) }
+    }
+
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut c_void) -> *mut c_void {
+        // SAFETY: as the caller says.
+        unsafe { reopen(stream, || (real().freopen64)(path, mode, stream)) }
+    }
+
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut c_void {
-        // SAFETY: as the caller says; the stream is the C library's, whose layout is part of its ABI.
+        // SAFETY: as the caller says.
         unsafe {
             if table::stream(fd).is_none() || mode.is_null() {
                 return (real().fdopen)(fd, mode);
             }
-            let functions = Functions { read: cookie_read, write: cookie_write, seek: cookie_seek, close: cookie_close };
-            let stream = fopencookie(fd as usize as *mut c_void, mode, functions);
-            if !stream.is_null() {
-                stream.cast::<u8>().add(FILENO_OFF).cast::<c_int>().write(fd);
-            }
-            stream
+            open_stream(fd, mode)
         }
     }
 
@@ -118,52 +219,13 @@ export! {
     }
 }
 
-/// A variadic function in front of `print`: makes a va_list of the registers and the stack (System V ABI,
-/// AMD64, 3.5.7), with `named` arguments before the variable ones, and the format in `format`.
 #[cfg(target_arch = "x86_64")]
-macro_rules! variadic {
-    ($name:ident, $named:literal, $move_format:literal) => {
-        /// dprintf(3).
-        #[unsafe(no_mangle)]
-        #[unsafe(naked)]
-        pub unsafe extern "C-unwind" fn $name() {
-            core::arch::naked_asm!(
-                "sub rsp, 216",
-                "mov [rsp + 40], rsi",
-                "mov [rsp + 48], rdx",
-                "mov [rsp + 56], rcx",
-                "mov [rsp + 64], r8",
-                "mov [rsp + 72], r9",
-                "test al, al",
-                "je 2f",
-                "movaps [rsp + 80], xmm0",
-                "movaps [rsp + 96], xmm1",
-                "movaps [rsp + 112], xmm2",
-                "movaps [rsp + 128], xmm3",
-                "movaps [rsp + 144], xmm4",
-                "movaps [rsp + 160], xmm5",
-                "movaps [rsp + 176], xmm6",
-                "movaps [rsp + 192], xmm7",
-                "2:",
-                $move_format,
-                "mov dword ptr [rsp], {gp}",
-                "mov dword ptr [rsp + 4], 48",
-                "lea rax, [rsp + 224]",
-                "mov [rsp + 8], rax",
-                "lea rax, [rsp + 32]",
-                "mov [rsp + 16], rax",
-                "mov rdx, rsp",
-                "call {print}",
-                "add rsp, 216",
-                "ret",
-                gp = const $named * 8,
-                print = sym print,
-            )
-        }
-    };
-}
-
+variadic!(
+    /// dprintf(3).
+    dprintf, 2, "", print
+);
 #[cfg(target_arch = "x86_64")]
-variadic!(dprintf, 2, "");
-#[cfg(target_arch = "x86_64")]
-variadic!(__dprintf_chk, 3, "mov rsi, rdx");
+variadic!(
+    /// dprintf(3), fortified: a flag stands before the format.
+    __dprintf_chk, 3, "mov rsi, rdx", print
+);

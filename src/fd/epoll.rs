@@ -98,10 +98,7 @@ pub fn rehome(fd: c_int, other: Sock) {
 
 /// Around fork: the sets are whole in the child's copy.
 pub fn before_fork() {
-    for i in all() {
-        i.set.lock().evict_parked();
-        i.set.hold();
-    }
+    all().for_each(|i| i.set.hold(Set::evict_parked));
 }
 
 pub fn after_fork_in_parent() {

@@ -236,7 +236,11 @@ impl Set {
 
     /// EPOLL_CTL_MOD.
     pub fn modify(&mut self, ep: c_int, fd: c_int, events: u32, data: u64, entry: Entry) -> Ret {
-        let Some(index) = self.find(fd) else { return call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, events, data) };
+        let Some(index) = self.find(fd) else {
+            // What is parked the kernel would find.
+            let parked = self.find_kept(fd).is_some_and(|i| self.is_ring_of(i, entry));
+            return if parked { Err(Errno::ENOENT) } else { call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, events, data) };
+        };
         if let (Some(Watch::Unjoined(_)), Entry::Stream(sock)) = (self.watch(index), entry)
             && let Some(endpoint) = ready::on_ring(sock)
         {

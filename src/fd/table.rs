@@ -19,7 +19,7 @@ use crate::pcb::reap::Name;
 use crate::shm::arena;
 use crate::socket::end::{self, Closing};
 use crate::socket::{Sock, life};
-use crate::sys::{call, slots};
+use crate::sys::{call, slots, thread};
 
 /// Descriptors beyond this are the kernel's.
 const MOST: usize = 1 << 20;
@@ -47,7 +47,7 @@ fn word(fd: c_int) -> Option<&'static AtomicU64> {
 }
 
 fn put(fd: c_int, value: u64) {
-    if let Some(w) = word(fd) {
+    if let Some(w) = word(fd).filter(|_| !thread::borrows_memory()) {
         w.store(value, Ordering::Release);
         if value > PLAIN {
             HIGH.fetch_max(fd as usize + 1, Ordering::Relaxed);
@@ -121,6 +121,13 @@ pub fn forget(fd: c_int) {
     put(fd, UNKNOWN);
 }
 
+/// `fd` was handed out by a call of another kind: one of ours that had the number was closed behind our back.
+pub fn abandon(fd: c_int) {
+    if word(fd).is_some_and(|w| w.load(Ordering::Relaxed) > PLAIN) {
+        retire(fd).finish();
+    }
+}
+
 /// What is to be done after a descriptor was closed.
 pub enum Retired {
     Nothing,
@@ -137,7 +144,7 @@ impl Retired {
 
 /// Before `fd` is closed, by whatever call.
 pub fn retire(fd: c_int) -> Retired {
-    let Some(w) = word(fd) else { return Retired::Nothing };
+    let Some(w) = word(fd).filter(|_| !thread::borrows_memory()) else { return Retired::Nothing };
     let entry = decode(fd, w.swap(UNKNOWN, Ordering::AcqRel));
     match entry {
         Some(Entry::Stream(sock)) => {
@@ -163,6 +170,9 @@ pub fn retire(fd: c_int) -> Retired {
 
 /// `to` is a new descriptor of what `from` is.
 pub fn duplicate(from: c_int, to: c_int) {
+    if thread::borrows_memory() {
+        return;
+    }
     match lookup(from) {
         Entry::Stream(sock) => {
             life::duplicated(sock);

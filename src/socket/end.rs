@@ -11,8 +11,8 @@ use core::sync::atomic::Ordering;
 use libc::c_int;
 
 use super::handle::{Endpoint, Sock};
-use super::stats;
-use crate::pcb::block::flag;
+use super::{route, stats};
+use crate::pcb::block::{State, flag};
 use crate::pcb::circuit::End;
 use crate::pcb::reap;
 use crate::shm::owner::System;
@@ -116,18 +116,22 @@ impl Endpoint {
 
 /// shutdown(2) on a joined socket.
 pub fn shutdown(sock: Sock, how: c_int) -> Ret {
-    let Some(ep) = sock.endpoint() else { return call::shutdown(sock.fd, how) };
-    ep.become_aware();
-    if ep.tx.path() != Path::Ring || !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
-        // A FIN on the anchor is the last thing it can carry: the ring must never need it.
-        ep.tx.change_path(Path::Kernel, Path::Pinned);
-        ep.tx.change_path(Path::Ready, Path::Pinned);
+    let endpoint = sock.endpoint().inspect(Endpoint::become_aware).filter(|ep| ep.tx.path() == Path::Ring);
+    let Some(ep) = endpoint.filter(|_| (libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how)) else {
+        // A FIN on the anchor is the last thing it can carry: the ring must never need it, not even if the other
+        // end joins only now.
+        if endpoint.is_none() && matches!(sock.pcb.state(), State::SynSent | State::Established) {
+            route::pin(sock);
+            if let Some(ep) = sock.endpoint() {
+                ep.tx.change_path(Path::Ready, Path::Pinned);
+            }
+        }
         let ret = call::shutdown(sock.fd, how);
         if ret.is_ok() && how != libc::SHUT_RD {
             sock.pcb.set(flag::SHUT_WR);
         }
         return ret;
-    }
+    };
     let both_ended = sock.pcb.has(flag::SHUT_WR) && (ep.rx.is_finished() || ep.peer_end() != End::Open);
     if ep.peer_end() == End::Reset || sock.pcb.has(flag::BROKEN) || both_ended {
         return Err(Errno::ENOTCONN);

@@ -13,7 +13,7 @@ use crate::shm::owner::Me;
 use crate::shm::{Arena, arena, owner};
 use crate::sys::clock::now_ns;
 use crate::sys::trace::trace;
-use crate::sys::{Errno, call};
+use crate::sys::{Errno, call, config};
 
 /// When the dead were last looked for.
 static SWEPT_NS: AtomicU64 = AtomicU64::new(0);
@@ -39,6 +39,9 @@ pub fn is_ours(family: c_int, kind: c_int, protocol: c_int) -> bool {
 
 /// A PCB for a new socket of a kind that is ours; `None` where it stays with the kernel.
 pub fn create(fd: c_int, family: c_int, nonblocking: bool) -> Option<Sock> {
+    if config::leaves_to_kernel() {
+        return None;
+    }
     let (arena, me) = member()?;
     let cookie = call::cookie(fd).ok()?;
     let lock = arena.lock();
@@ -108,7 +111,7 @@ pub fn connecting(sock: Sock, remote: Option<Address>, ret: Result<usize, Errno>
 }
 
 fn publish(sock: Sock, remote: Option<Address>, state: State) {
-    if sock.pcb.has(flag::KERNEL_ONLY) || sock.endpoint().is_some() {
+    if sock.pcb.has(flag::KERNEL_ONLY) || sock.endpoint().is_some() || config::leaves_to_kernel() {
         return;
     }
     let Some(local) = options::name(sock.fd, false) else { return };

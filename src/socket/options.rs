@@ -18,8 +18,33 @@ const SO_RCVTIMEO_NEW: c_int = 66;
 const SO_SNDTIMEO_NEW: c_int = 67;
 const SO_RCVBUFFORCE: c_int = 33;
 const SO_SNDBUFFORCE: c_int = 32;
+const SO_TIMESTAMP_OLD: c_int = 29;
+const SO_TIMESTAMPNS_OLD: c_int = 35;
+const SO_TIMESTAMPING_OLD: c_int = 37;
+const SO_TIMESTAMP_NEW: c_int = 63;
+const SO_TIMESTAMPNS_NEW: c_int = 64;
+const SO_TIMESTAMPING_NEW: c_int = 65;
 const TCP_ULP: c_int = 31;
 const TCP_CLOSE: u8 = 7;
+
+/// What a connection on the ring cannot have: filters of packets, completions and time stamps in the error
+/// queue or beside the data, a state made by hand. Asked for in time, it keeps the socket with the kernel.
+const KERNELS_ALONE: [(c_int, c_int); 14] = [
+    (SOL_SOCKET, libc::SO_ATTACH_FILTER),
+    (SOL_SOCKET, libc::SO_ATTACH_BPF),
+    (SOL_SOCKET, libc::SO_ZEROCOPY),
+    (SOL_SOCKET, SO_TIMESTAMP_OLD),
+    (SOL_SOCKET, SO_TIMESTAMPNS_OLD),
+    (SOL_SOCKET, SO_TIMESTAMPING_OLD),
+    (SOL_SOCKET, SO_TIMESTAMP_NEW),
+    (SOL_SOCKET, SO_TIMESTAMPNS_NEW),
+    (SOL_SOCKET, SO_TIMESTAMPING_NEW),
+    (SOL_SOCKET, libc::SO_PEEK_OFF),
+    (IPPROTO_TCP, libc::TCP_REPAIR),
+    (IPPROTO_TCP, libc::TCP_MD5SIG),
+    (IPPROTO_TCP, libc::TCP_INQ),
+    (IPPROTO_TCP, TCP_ULP),
+];
 
 /// The socket's local or remote address.
 pub fn name(fd: c_int, remote: bool) -> Option<Address> {
@@ -58,9 +83,12 @@ pub enum Set {
 /// Before setsockopt(2) with an integer `value` (0 where the option has none).
 pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
     let doorbells = sock.pcb.has(flag::ANCHOR_READY);
-    let Some(value) = value else {
-        return if (level, option) == (IPPROTO_TCP, TCP_ULP) && !route::pin(sock) { Set::Refused(Errno::ENOENT) } else { Set::Kernel };
-    };
+    if KERNELS_ALONE.contains(&(level, option)) {
+        // As by a kernel that was built without; a ULP is a module that it cannot find.
+        let missing = if option == TCP_ULP { Errno::ENOENT } else { Errno::ENOPROTOOPT };
+        return if route::pin(sock) { Set::Kernel } else { Set::Refused(missing) };
+    }
+    let Some(value) = value else { return Set::Kernel };
     let bit = match (level, option) {
         (SOL_SOCKET, SO_OOBINLINE) => flag::OOB_INLINE,
         (IPPROTO_TCP, TCP_NODELAY) => flag::NODELAY,

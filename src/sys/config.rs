@@ -1,6 +1,7 @@
 //! What the environment asks for, read once when the library is loaded: programs such as nginx wipe
 //! their environment later.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use once_cell::sync::OnceCell;
 
 /// The settings of this process.
@@ -18,6 +19,9 @@ pub struct Config {
 }
 
 static CONFIG: OnceCell<Config> = OnceCell::new();
+
+/// New sockets stay on the kernel's path.
+static LEFT: AtomicBool = AtomicBool::new(false);
 
 fn variable(name: &str) -> Option<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;
@@ -40,4 +44,25 @@ pub fn get() -> &'static Config {
             spin_ns: spin_us.unwrap_or(50u64).min(10_000) * 1000,
         }
     })
+}
+
+/// Whether new sockets are to stay on the kernel's path. What comes in on the ring goes on there.
+pub fn leaves_to_kernel() -> bool {
+    LEFT.load(Ordering::Relaxed)
+}
+
+/// From now on new sockets stay on the kernel's path.
+pub fn leave_to_kernel(why: &str) {
+    if !LEFT.swap(true, Ordering::Relaxed) {
+        super::trace::trace(format_args!("new sockets stay with the kernel: {why}"));
+    }
+}
+
+/// Leaves the sockets of a program that is linked with liburing to the kernel: it may read and write them
+/// through rings of its own, which nobody sees.
+pub fn look_at_program() {
+    // SAFETY: a NUL-terminated name; the answer is only compared with null.
+    if !unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"io_uring_queue_init".as_ptr()) }.is_null() {
+        leave_to_kernel("the program is linked with liburing");
+    }
 }

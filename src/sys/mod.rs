@@ -6,6 +6,7 @@ pub mod call;
 pub mod clock;
 pub mod config;
 pub mod diag;
+pub mod environ;
 pub mod errno;
 #[cfg(not(loom))]
 pub mod futex;

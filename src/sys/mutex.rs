@@ -5,13 +5,15 @@
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{sync, thread};
 
 /// Guards a `T`. The word is the holder's pid (high half) and thread id, 0 when free.
 pub struct Mutex<T> {
     holder: AtomicU64,
+    /// Held across a fork.
+    kept: AtomicBool,
     value: UnsafeCell<T>,
 }
 
@@ -23,7 +25,7 @@ pub struct Guard<'a, T>(&'a Mutex<T>);
 
 impl<T> Mutex<T> {
     pub const fn new(value: T) -> Self {
-        Mutex { holder: AtomicU64::new(0), value: UnsafeCell::new(value) }
+        Mutex { holder: AtomicU64::new(0), kept: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
     fn me() -> u64 {
@@ -59,14 +61,23 @@ impl<T> Mutex<T> {
         self.holder.compare_exchange(0, Self::me(), Ordering::Acquire, Ordering::Relaxed).is_ok().then_some(Guard(self))
     }
 
-    /// Takes the lock and keeps it beyond the call: before a fork, so that the child's copy is whole.
-    pub fn hold(&self) {
-        core::mem::forget(self.lock());
+    /// Takes the lock, does `f`, and keeps the lock beyond the call: before a fork, so that the child's copy is
+    /// whole. A signal handler that forks may have come in the middle of what this very thread does under the
+    /// lock, which goes on in both processes: then nothing is done.
+    pub fn hold(&self, f: impl FnOnce(&mut T)) {
+        if self.holder.load(Ordering::Relaxed) != Self::me() {
+            let mut guard = self.lock();
+            f(&mut guard);
+            self.kept.store(true, Ordering::Relaxed);
+            core::mem::forget(guard);
+        }
     }
 
     /// Ends `hold`.
     pub fn let_go(&self) {
-        self.holder.store(0, Ordering::Release);
+        if self.kept.swap(false, Ordering::Relaxed) {
+            self.holder.store(0, Ordering::Release);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ macro_rules! table {
     ($( fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty; )*) => {
         /// One pointer a function. A function that this C library lacks answers -1 with `ENOSYS`.
         #[derive(Clone, Copy)]
+        #[allow(non_snake_case)]
         pub struct Real { $(pub $name: unsafe extern "C-unwind" fn($($ty),*) -> $ret,)* }
 
         impl Real {
@@ -70,14 +71,47 @@ table! {
     fn epoll_ctl(ep: c_int, op: c_int, fd: c_int, event: *mut epoll_event) -> c_int;
     fn epoll_pwait(ep: c_int, events: *mut epoll_event, n: c_int, timeout_ms: c_int, mask: *const sigset_t) -> c_int;
     fn epoll_pwait2(ep: c_int, events: *mut epoll_event, n: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int;
+    fn preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
     fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
+    fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
+    fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
+    fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
+    fn creat(path: *const c_char, mode: c_uint) -> c_int;
+    fn creat64(path: *const c_char, mode: c_uint) -> c_int;
+    fn pipe(fds: *mut c_int) -> c_int;
+    fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
+    fn eventfd(value: c_uint, flags: c_int) -> c_int;
+    fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
+    fn signalfd(fd: c_int, mask: *const c_void, flags: c_int) -> c_int;
+    fn inotify_init() -> c_int;
+    fn inotify_init1(flags: c_int) -> c_int;
+    fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
+    fn pidfd_getfd(pidfd: c_int, fd: c_int, flags: c_uint) -> c_int;
+    fn aio_read(block: *mut c_void) -> c_int;
+    fn aio_write(block: *mut c_void) -> c_int;
+    fn aio_read64(block: *mut c_void) -> c_int;
+    fn aio_write64(block: *mut c_void) -> c_int;
+    fn lio_listio(mode: c_int, blocks: *const *mut c_void, n: c_int, signal: *mut c_void) -> c_int;
+    fn lio_listio64(mode: c_int, blocks: *const *mut c_void, n: c_int, signal: *mut c_void) -> c_int;
     fn posix_spawn(pid: *mut c_int, path: *const c_char, actions: *const c_void, attr: *const c_void, argv: *const *mut c_char, env: *const *mut c_char) -> c_int;
     fn posix_spawnp(pid: *mut c_int, file: *const c_char, actions: *const c_void, attr: *const c_void, argv: *const *mut c_char, env: *const *mut c_char) -> c_int;
+    fn execve(path: *const c_char, argv: *const *mut c_char, env: *const *mut c_char) -> c_int;
+    fn execvpe(file: *const c_char, argv: *const *mut c_char, env: *const *mut c_char) -> c_int;
+    fn execveat(dir: c_int, path: *const c_char, argv: *const *mut c_char, env: *const *mut c_char, flags: c_int) -> c_int;
+    fn fexecve(fd: c_int, argv: *const *mut c_char, env: *const *mut c_char) -> c_int;
+    fn clone(run: *const c_void, stack: *mut c_void, flags: c_int, arg: *mut c_void, parent_tid: *mut c_void, tls: *mut c_void, child_tid: *mut c_void) -> c_int;
+    fn _Fork() -> c_int;
+    fn daemon(keep_folder: c_int, keep_streams: c_int) -> c_int;
+    fn forkpty(master: *mut c_int, name: *mut c_char, terminal: *const c_void, size: *const c_void) -> c_int;
+    fn login_tty(fd: c_int) -> c_int;
     fn popen(command: *const c_char, mode: *const c_char) -> *mut c_void;
     fn system(command: *const c_char) -> c_int;
     fn fork() -> c_int;
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut c_void;
     fn fclose(stream: *mut c_void) -> c_int;
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut c_void) -> *mut c_void;
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut c_void) -> *mut c_void;
     fn fileno(stream: *mut c_void) -> c_int;
     fn vdprintf(fd: c_int, format: *const c_char, args: *mut c_void) -> c_int;
     fn mlockall(flags: c_int) -> c_int;

@@ -107,6 +107,21 @@ pub fn forget() {
     slot::set(0);
 }
 
+thread_local! {
+    static BORROWS: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+}
+
+/// Says whether this thread runs as a process of its own on its parent's memory (clone(2), CLONE_VFORK).
+pub fn borrow_memory(yes: bool) {
+    BORROWS.set(yes);
+}
+
+/// Whether what this thread knows of its descriptors is its parent's, and must stay as it is.
+#[inline]
+pub fn borrows_memory() -> bool {
+    BORROWS.get()
+}
+
 /// The processor this thread runs on, plus one (0 stands for unknown).
 #[inline]
 pub fn cpu() -> u32 {
