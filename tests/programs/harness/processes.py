@@ -57,6 +57,14 @@ def state_of(pid):
         return None
 
 
+def has_ended(pid):
+    """Whether none of its threads runs any more; the first may be a zombie while others still close files."""
+    try:
+        return state_of(pid) in (None, "Z") and len(list(Path(f"/proc/{pid}/task").iterdir())) <= 1
+    except OSError:
+        return True
+
+
 def cpu_seconds(pid):
     """The processor time used so far; None if there is no such process."""
     try:
@@ -96,7 +104,7 @@ def end_all(known):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         orphans.update(reap_orphans(known))
-        alive = [pid for pid in descendants(os.getpid()) if state_of(pid) not in (None, "Z")]
+        alive = [pid for pid in descendants(os.getpid()) if not has_ended(pid)]
         if not alive:
             break
         for pid in alive:
