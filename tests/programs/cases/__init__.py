@@ -1,7 +1,11 @@
-"""The programs, in the order in which they are run. Each module has NEEDS (programs or paths) and run(case)."""
+"""The programs, in the order in which they are run. Each module has NEEDS (programs or paths) and run(case).
+
+PROGRAMS are for every day: quick, and of small packages. LONG are those of large packages, or slow ones.
+"""
 
 from . import (
-    haproxy, iperf3, memcached, netcat, nginx, nginx_proxy, postgres, python_asyncio, python_http, redis, socat,
+    bash, haproxy, iperf3, java, memcached, netcat, nginx, nginx_proxy, node, perl, php, postgres, python_asyncio,
+    python_http, redis, rsync, socat,
 )
 
 PROGRAMS = {
@@ -16,4 +20,13 @@ PROGRAMS = {
     "socat": socat,
     "netcat": netcat,
     "postgres": postgres,
+    "rsync": rsync,
+    "perl": perl,
+    "bash": bash,
+}
+
+LONG = {
+    "php": php,
+    "node": node,
+    "java": java,
 }
