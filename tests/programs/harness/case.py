@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -112,6 +113,15 @@ class Case:
 
     def port(self):
         return self.suite.port()
+
+    @property
+    def me(self):
+        """The name of the user who runs the case's processes."""
+        return (self.user or pwd.getpwuid(os.getuid())).pw_name
+
+    def tool(self, name):
+        """The full path of a program, for those that want to be started by it."""
+        return shutil.which(name, path=self.environment(False)["PATH"]) or name
 
     # Processes --------------------------------------------------------------------------------------
 
