@@ -4,8 +4,8 @@ PROGRAMS are for every day: quick, and of small packages. LONG are those of larg
 """
 
 from . import (
-    bash, haproxy, iperf3, java, memcached, netcat, nginx, nginx_proxy, node, perl, php, postgres, python_asyncio,
-    python_http, redis, rsync, socat,
+    bash, busybox, debuggers, dnsmasq, git_daemon, haproxy, inetd, iperf3, java, lighttpd, memcached, mosquitto, netcat,
+    nginx, nginx_proxy, node, perl, php, postgres, python_asyncio, python_http, redis, rsync, socat, static, tls,
 )
 
 PROGRAMS = {
@@ -23,6 +23,15 @@ PROGRAMS = {
     "rsync": rsync,
     "perl": perl,
     "bash": bash,
+    "inetd": inetd,
+    "lighttpd": lighttpd,
+    "busybox": busybox,
+    "dnsmasq": dnsmasq,
+    "git-daemon": git_daemon,
+    "mosquitto": mosquitto,
+    "tls": tls,
+    "static": static,
+    "debuggers": debuggers,
 }
 
 LONG = {
