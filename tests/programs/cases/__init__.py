@@ -4,8 +4,9 @@ PROGRAMS are for every day: quick, and of small packages. LONG are those of larg
 """
 
 from . import (
-    bash, busybox, debuggers, dnsmasq, git_daemon, haproxy, inetd, iperf3, java, lighttpd, memcached, mosquitto, netcat,
-    nginx, nginx_proxy, node, perl, php, postgres, python_asyncio, python_http, redis, rsync, socat, static, tls,
+    bash, busybox, debuggers, dnsmasq, git_daemon, haproxy, inetd, iperf3, java, lighttpd, memcached, mosquitto,
+    netcat, nginx, nginx_proxy, node, perl, php, postgres, python_asyncio, python_http, redis, rsync, socat, static, tls,
+    valgrind,
 )
 
 PROGRAMS = {
@@ -38,4 +39,5 @@ LONG = {
     "php": php,
     "node": node,
     "java": java,
+    "valgrind": valgrind,
 }
