@@ -6,19 +6,19 @@ import re
 from .case import sha
 
 
-def backend(case, port, name, sizes):
+def backend(case, port, name, sizes, role="client"):
     """An HTTP/1.1 server that serves files of these sizes, says its name at /name, and ends well on SIGTERM."""
     site = case.path(f"site-{name}")
     site.mkdir()
     for size in sizes:
         (site / str(size)).write_bytes(case.suite.data(size).read_bytes())
     (site / "name").write_text(f"{name}\n")
-    return case.server(*case.helper("http_backend.py"), port, site, role="client", ready=port)
+    return case.server(*case.helper("http_backend.py"), port, site, role=role, ready=port)
 
 
-def fetch(case, url, expected):
+def fetch(case, url, expected, **options):
     got = case.path("fetched")
-    case.run("curl", "-sS", "--fail", "-o", got, url, step=f"curl {url}")
+    case.run("curl", "-sS", "--fail", "-o", got, url, step=f"curl {url}", **options)
     case.same(url.rpartition("/")[2] + " bytes by curl", sha(got) if got.exists() else sha(b""), sha(expected))
     got.unlink(missing_ok=True)
 
