@@ -5,9 +5,10 @@ use libc::{off_t, size_t, ssize_t};
 
 use super::receive;
 use crate::fd::table;
-use crate::socket::transfer::{is_nonblocking, receiver, sender};
+use crate::socket::Endpoint;
+use crate::socket::transfer::{Source, is_nonblocking, receiver, sender};
 use crate::sys::clock::Deadline;
-use crate::sys::errno::{check, encode};
+use crate::sys::errno::{Ret, check, encode};
 use crate::sys::real::real;
 use crate::sys::{Errno, call};
 
@@ -30,25 +31,129 @@ unsafe fn copy_from(input: c_int, out: c_int, n: size_t, nonblocking: bool) -> s
     }
 }
 
+/// The file of a sendfile call.
+struct File {
+    fd: c_int,
+    /// Where to read; `None`: at the file's own position.
+    at: Option<off_t>,
+}
+
+impl Source for File {
+    fn read(&mut self, into: *mut u8, n: usize) -> Ret {
+        // SAFETY: memory for `n` bytes, says the caller.
+        unsafe {
+            match &mut self.at {
+                Some(at) => {
+                    let got = check((real().pread)(self.fd, into.cast(), n, *at))?;
+                    *at += got as off_t;
+                    Ok(got)
+                }
+                None => check((real().read)(self.fd, into.cast(), n)),
+            }
+        }
+    }
+
+    fn has_more(&mut self) -> Result<bool, Errno> {
+        let mut byte = 0u8;
+        // SAFETY: one byte of our own.
+        unsafe {
+            let at = match self.at {
+                Some(at) => at,
+                None => check(libc::lseek(self.fd, 0, libc::SEEK_CUR) as isize)? as off_t,
+            };
+            Ok(check((real().pread)(self.fd, (&raw mut byte).cast(), 1, at))? > 0)
+        }
+    }
+}
+
+/// Whether sendfile(2) reads such a file. What is not plain the kernel is asked about, with a pipe of our own.
+fn refuses(input: c_int, has_offset: bool) -> Option<Errno> {
+    let (mode, bytes) = match call::mode_and_bytes(input) {
+        Ok(both) => both,
+        Err(e) => return Some(e),
+    };
+    match mode & libc::S_IFMT {
+        libc::S_IFSOCK | libc::S_IFIFO => Some(if has_offset { Errno::ESPIPE } else { Errno::EINVAL }),
+        libc::S_IFREG if bytes > 0 => None,
+        libc::S_IFBLK => None,
+        // SAFETY: two descriptors of our own, and an offset that only this call moves.
+        _ => unsafe {
+            let mut pipe = [0; 2];
+            check((real().pipe2)(pipe.as_mut_ptr(), libc::O_CLOEXEC) as isize).err().or_else(|| {
+                let mut at = libc::lseek(input, 0, libc::SEEK_CUR).max(0);
+                let ret = check((real().sendfile)(pipe[1], input, &mut at, 1));
+                pipe.into_iter().for_each(call::close);
+                ret.err()
+            })
+        },
+    }
+}
+
+/// The pipe of a splice call, which is read once: what it holds is sent, and no more waited for.
+struct Pipe {
+    fd: c_int,
+    is_done: bool,
+}
+
+impl Source for Pipe {
+    fn read(&mut self, into: *mut u8, n: usize) -> Ret {
+        if core::mem::replace(&mut self.is_done, true) {
+            return Ok(0);
+        }
+        // SAFETY: memory for `n` bytes, says the caller.
+        check(unsafe { (real().read)(self.fd, into.cast(), n) })
+    }
+
+    fn has_more(&mut self) -> Result<bool, Errno> {
+        Ok(!self.is_done)
+    }
+}
+
+/// Waits for `events` of a pipe, with no lock held.
+fn await_pipe(pipe: c_int, events: libc::c_short, nonblocking: bool) -> Result<(), Errno> {
+    match call::poll_one(pipe, events, if nonblocking { Deadline::NOW } else { Deadline::NEVER })? {
+        0 => Err(Errno::EAGAIN),
+        _ => Ok(()),
+    }
+}
+
+/// splice(2) from the ring to a pipe: what the pipe has room for.
+fn to_pipe(ep: &Endpoint, pipe: c_int, n: size_t, nonblocking: bool) -> Ret {
+    loop {
+        await_pipe(pipe, libc::POLLOUT, nonblocking)?;
+        let mut is_full = false;
+        let ret = ep.receive_into(n, nonblocking, &mut |from, len| {
+            let ret = call::write_nowait(pipe, from, len);
+            is_full = ret == Err(Errno::EAGAIN);
+            ret
+        });
+        if !is_full || nonblocking {
+            return ret;
+        }
+    }
+}
+
 export! {
     fn sendfile(out: c_int, input: c_int, offset: *mut off_t, n: size_t) -> ssize_t {
         // SAFETY: as the caller says; `piece` is given memory of the ring.
         unsafe {
-            let Some(sock) = table::stream(out) else { return (real().sendfile)(out, input, offset, n) };
+            let Some(sock) = table::stream(out) else {
+                return if offset.is_null() && table::stream(input).is_some() && call::is_pipe(out) {
+                    splice(input, core::ptr::null_mut(), out, core::ptr::null_mut(), n, 0)
+                } else {
+                    (real().sendfile)(out, input, offset, n)
+                };
+            };
             let ep = match sender(sock) {
                 Ok(ep) => ep,
                 Err(_guard) => return (real().sendfile)(out, input, offset, n),
             };
-            let mut at = offset.as_ref().copied();
-            let ret = ep.send_from(n.min(0x7fff_f000), sock.is_nonblocking(0), &mut |to, len| match &mut at {
-                Some(at) => {
-                    let got = check((real().pread)(input, to.cast(), len, *at))?;
-                    *at += got as off_t;
-                    Ok(got)
-                }
-                None => check((real().read)(input, to.cast(), len)),
-            });
-            if let (Some(at), Some(offset)) = (at, offset.as_mut()) {
+            if let Some(e) = refuses(input, !offset.is_null()) {
+                return encode(Err(e));
+            }
+            let mut file = File { fd: input, at: offset.as_ref().copied() };
+            let ret = ep.send_from(n.min(0x7fff_f000), sock.is_nonblocking(0), &mut file);
+            if let (Some(at), Some(offset)) = (file.at, offset.as_mut()) {
                 *offset = at;
             }
             encode(ret)
@@ -65,7 +170,8 @@ export! {
         unsafe {
             let direct = || (real().splice)(input, off_in, out, off_out, n, flags);
             let (from, to) = (table::stream(input).is_some(), table::stream(out).is_some());
-            let refused = (from && !off_in.is_null()) || (to && !off_out.is_null()) || !call::is_pipe(if from { out } else { input }) || n == 0;
+            const SPLICE_FLAGS: c_uint = 0xf;
+            let refused = flags & !SPLICE_FLAGS != 0 || (from && !off_in.is_null()) || (to && !off_out.is_null()) || !call::is_pipe(if from { out } else { input }) || n == 0;
             if !(from || to) || refused || (from && !off_out.is_null()) || (to && !off_in.is_null()) {
                 // Not ours, or for the kernel to refuse.
                 return direct();
@@ -73,17 +179,11 @@ export! {
             if let Some(sock) = table::stream(out) {
                 return match sender(sock) {
                     Ok(ep) => {
-                        if is_nonblocking(sock, flags) && call::poll_one(input, libc::POLLIN, Deadline::NOW) == Ok(0) {
-                            return encode(Err(Errno::EAGAIN));
-                        }
-                        let mut more = true;
-                        encode(ep.send_from(n, is_nonblocking(sock, flags), &mut |to, len| {
-                            // A pipe is read once: what it holds is sent, and no more waited for.
-                            if !core::mem::replace(&mut more, false) {
-                                return Ok(0);
-                            }
-                            check((real().read)(input, to.cast(), len))
-                        }))
+                        let nonblocking = is_nonblocking(sock, flags);
+                        encode(
+                            await_pipe(input, libc::POLLIN, nonblocking)
+                                .and_then(|()| ep.send_from(n, nonblocking, &mut Pipe { fd: input, is_done: false })),
+                        )
                     }
                     Err(_guard) => direct(),
                 };
@@ -91,7 +191,7 @@ export! {
             if let Some(sock) = table::stream(input) {
                 let nonblocking = is_nonblocking(sock, flags);
                 return match receiver(sock) {
-                    Some(ep) => encode(ep.receive_into(n, nonblocking, &mut |from, len| check((real().write)(out, from.cast(), len)))),
+                    Some(ep) => encode(to_pipe(&ep, out, n, nonblocking)),
                     None => copy_from(input, out, n, nonblocking),
                 };
             }

@@ -4,7 +4,7 @@
 //! Sockets that are on the ring are registered there edge-triggered, so that doorbells and the end of the
 //! connection wake; what they are ready for is worked out from the arena (`epoll_set`).
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use libc::{c_int, epoll_event, sigset_t};
 use once_cell::sync::OnceCell;
 
@@ -17,8 +17,8 @@ use crate::socket::spin::{self, Peer};
 use crate::socket::{route, stats};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
-use crate::sys::mutex::Mutex;
-use crate::sys::{Errno, call};
+use crate::sys::mutex::{Guard, Mutex};
+use crate::sys::{Errno, call, thread};
 use crate::transport::notifier;
 
 const MOST: usize = 4096;
@@ -31,19 +31,50 @@ const DEPTH: u32 = 5;
 const LOOKS_PER_KERNEL: u32 = 64;
 const LOOKS_BEHIND_DOORBELLS: u32 = 16;
 
+/// Closes that one instance can be told of later.
+const LATER: usize = 8;
+
 struct Instance {
     /// Descriptors of this process that refer to it; 0 where the number is free.
     descriptors: AtomicU32,
     set: Mutex<Set>,
+    /// Descriptors plus one that a signal handler closed while its own thread held the set.
+    closed: [AtomicI32; LATER],
+    has_closed: AtomicBool,
+}
+
+impl Instance {
+    fn new() -> Instance {
+        let closed = [const { AtomicI32::new(0) }; LATER];
+        Instance { descriptors: AtomicU32::new(0), set: Mutex::new(Set::default()), closed, has_closed: AtomicBool::new(false) }
+    }
+
+    /// The set; `None` where this very thread has it: a signal handler has come in the middle.
+    #[inline]
+    fn lock(&self) -> Option<Guard<'_, Set>> {
+        let mut set = self.set.lock_unless_mine()?;
+        if self.has_closed.load(Ordering::Relaxed) {
+            self.has_closed.store(false, Ordering::Relaxed);
+            for fd in self.closed.iter().filter_map(|c| c.swap(0, Ordering::Relaxed).checked_sub(1)).filter(|&fd| fd >= 0) {
+                set.forget(fd);
+            }
+        }
+        Some(set)
+    }
+
+    fn forget(&self, fd: c_int) {
+        match self.lock() {
+            Some(mut set) => set.forget(fd),
+            None => {
+                let free = self.closed.iter().find(|c| c.compare_exchange(0, fd.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok());
+                self.has_closed.store(free.is_some(), Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 fn instance(number: u32) -> Option<&'static Instance> {
     INSTANCES.get(number as usize)?.get()
-}
-
-/// The set behind an instance.
-pub fn set_of(number: u32) -> Option<&'static Mutex<Set>> {
-    Some(&instance(number)?.set)
 }
 
 fn all() -> impl Iterator<Item = &'static Instance> {
@@ -54,9 +85,11 @@ fn all() -> impl Iterator<Item = &'static Instance> {
 pub fn created(fd: c_int) {
     for number in 1..MOST as u32 {
         let Some(cell) = INSTANCES.get(number as usize) else { return };
-        let i = cell.get_or_init(|| Instance { descriptors: AtomicU32::new(0), set: Mutex::new(Set::default()) });
+        let i = cell.get_or_init(Instance::new);
         if i.descriptors.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            *i.set.lock() = Set::new(fd);
+            if let Some(mut set) = i.lock() {
+                *set = Set::new(fd);
+            }
             HIGH.fetch_max(number + 1, Ordering::Release);
             table::set_epoll(fd, number);
             return;
@@ -74,7 +107,7 @@ pub fn duplicated(number: u32) {
 pub fn close(number: u32) {
     let Some(i) = instance(number) else { return };
     if i.descriptors.load(Ordering::Acquire) == 1 {
-        let notifier = i.set.lock().dissolve();
+        let notifier = i.lock().map_or(0, |mut set| set.dissolve());
         if let (Some(arena), true) = (joined(), notifier != 0) {
             notifier::free(&arena.lock(), notifier);
         }
@@ -84,21 +117,26 @@ pub fn close(number: u32) {
 
 /// Descriptor `fd` is being closed: its registrations go with it, as the kernel's do.
 pub fn forget(fd: c_int) {
-    for i in all() {
-        i.set.lock().forget(fd);
-    }
+    all().for_each(|i| i.forget(fd));
 }
 
 /// Descriptor `fd` is being closed, `other` refers to the same socket.
 pub fn rehome(fd: c_int, other: Sock) {
     for i in all() {
-        i.set.lock().rehome(fd, other);
+        match i.lock() {
+            Some(mut set) => set.rehome(fd, other),
+            None => i.forget(fd),
+        }
     }
 }
 
-/// Around fork: the sets are whole in the child's copy.
+/// Around fork: the sets are whole in the child's copy. A thread that has one may want another, nested in it: so
+/// nobody waits for one here while holding others.
 pub fn before_fork() {
-    all().for_each(|i| i.set.hold(Set::evict_parked));
+    while !all().all(|i| i.set.try_hold(Set::evict_parked)) {
+        all().for_each(|i| i.set.let_go());
+        thread::yield_now();
+    }
 }
 
 pub fn after_fork_in_parent() {
@@ -118,39 +156,54 @@ pub fn ctl(ep: c_int, op: c_int, fd: c_int, event: Option<(u32, u64)>) -> Option
         }
         return None;
     };
-    let set = set_of(number)?;
+    let entry = table::lookup(fd);
+    let Some(mut set) = instance(number)?.lock() else { return Some(Err(Errno::ENOMEM)) };
+    set.settle_in(ep);
     Some(match (op, event) {
-        (libc::EPOLL_CTL_ADD, Some((events, data))) => set.lock().add(ep, fd, events, data, table::lookup(fd)),
-        (libc::EPOLL_CTL_MOD, Some((events, data))) => set.lock().modify(ep, fd, events, data, table::lookup(fd)),
-        (libc::EPOLL_CTL_DEL, _) => set.lock().delete(ep, fd, table::lookup(fd)),
+        (libc::EPOLL_CTL_ADD, Some((events, data))) => set.add(ep, fd, events, data, entry),
+        (libc::EPOLL_CTL_MOD, Some((events, data))) => set.modify(ep, fd, events, data, entry),
+        (libc::EPOLL_CTL_DEL, _) => set.delete(ep, fd, entry),
         _ => return None,
     })
 }
 
+/// What a call gets that comes from a signal handler in the middle of another on the same instance.
+const BUSY: Errno = Errno::EINTR;
+
 /// epoll_wait(2) and its kin, into `events`.
 pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
-    let Some(set) = set_of(number) else { return call::epoll_wait(ep, events, deadline, mask) };
+    let Some(instance) = instance(number) else { return call::epoll_wait(ep, events, deadline, mask) };
+    let n = wait_for_some(ep, instance, events, deadline, mask)?;
+    if n > 0
+        && let Some(mut set) = instance.lock()
+    {
+        set.leave_to_others();
+    }
+    Ok(n)
+}
+
+fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
     let mut calls = 0u32;
     loop {
         let (kernel_first, rings) = {
-            let mut set = set.lock();
+            let mut set = instance.lock().ok_or(BUSY)?;
             set.refresh(ep);
             (set.is_kernels_turn(), set.has_rings())
         };
         calls = calls.wrapping_add(1);
-        let mut n = if kernel_first { look_at_kernel(ep, set, events, 0, mask)? } else { 0 };
-        n += set.lock().collect(events.get_mut(n..).unwrap_or(&mut []));
+        let mut n = if kernel_first { look_at_kernel(ep, instance, events, 0, mask)? } else { 0 };
+        n += instance.lock().ok_or(BUSY)?.collect(events.get_mut(n..).unwrap_or(&mut []));
         if n == 0 && !kernel_first {
-            n = look_at_kernel(ep, set, events, 0, mask)?;
+            n = look_at_kernel(ep, instance, events, 0, mask)?;
             if n == 0 {
-                n = set.lock().collect(events);
+                n = instance.lock().ok_or(BUSY)?.collect(events);
             }
         }
         if n > 0 || deadline.is_now() {
             return Ok(n);
         }
         if rings && calls == 1 {
-            n = spin(ep, set, events, deadline, mask)?;
+            n = spin(ep, instance, events, deadline, mask)?;
             if n > 0 {
                 return Ok(n);
             }
@@ -158,7 +211,7 @@ pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadli
         if deadline.passed() {
             return Ok(0);
         }
-        let ready = set.lock().prepare_sleep(DEPTH);
+        let ready = instance.lock().ok_or(BUSY)?.prepare_sleep(DEPTH);
         let slept = if ready {
             Ok(0)
         } else {
@@ -167,7 +220,7 @@ pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadli
             }
             call::epoll_wait(ep, events, deadline, mask)
         };
-        let mut set = set.lock();
+        let mut set = instance.lock().ok_or(BUSY)?;
         set.end_sleep(DEPTH);
         n = set.translate(ep, events, slept?);
         if n > 0 {
@@ -180,7 +233,7 @@ pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadli
 
 /// Looks at the kernel's instance without waiting, behind the `n` events there are already; what it tells
 /// of ring sockets shows in the next `collect`.
-fn look_at_kernel(ep: c_int, set: &Mutex<Set>, events: &mut [epoll_event], n: usize, mask: Option<&sigset_t>) -> Ret {
+fn look_at_kernel(ep: c_int, instance: &Instance, events: &mut [epoll_event], n: usize, mask: Option<&sigset_t>) -> Ret {
     let rest = events.get_mut(n..).unwrap_or(&mut []);
     if rest.is_empty() {
         return Ok(0);
@@ -191,7 +244,7 @@ fn look_at_kernel(ep: c_int, set: &Mutex<Set>, events: &mut [epoll_event], n: us
         if got == 0 {
             break;
         }
-        let told = set.lock().translate(ep, rest, got);
+        let told = instance.lock().ok_or(BUSY)?.translate(ep, rest, got);
         if told > 0 || got < rest.len() {
             return Ok(told);
         }
@@ -199,13 +252,17 @@ fn look_at_kernel(ep: c_int, set: &Mutex<Set>, events: &mut [epoll_event], n: us
     Ok(0)
 }
 
-fn spin(ep: c_int, set: &Mutex<Set>, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
+fn spin(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
     let mut looks = 0u32;
     let mut found: Ret = Ok(0);
-    let peer = if set.lock().peers_are_here() { Peer::Here } else { Peer::Elsewhere };
+    let peer = if instance.lock().ok_or(BUSY)?.peers_are_here() { Peer::Here } else { Peer::Elsewhere };
     spin::until(peer, || {
         looks += 1;
-        found = if looks.is_multiple_of(LOOKS_PER_KERNEL) { look_at_kernel(ep, set, events, 0, mask) } else { Ok(set.lock().collect(events)) };
+        found = if looks.is_multiple_of(LOOKS_PER_KERNEL) {
+            look_at_kernel(ep, instance, events, 0, mask)
+        } else {
+            instance.lock().ok_or(BUSY).map(|mut set| set.collect(events))
+        };
         found != Ok(0) || (looks.is_multiple_of(LOOKS_PER_KERNEL) && deadline.passed())
     });
     match found {
@@ -216,24 +273,24 @@ fn spin(ep: c_int, set: &Mutex<Set>, events: &mut [epoll_event], deadline: Deadl
 
 /// Whether an instance has ring sockets ready: for those who poll the instance itself.
 pub fn is_ready(number: u32) -> bool {
-    set_of(number).and_then(|s| s.try_lock().map(|mut s| s.peek(DEPTH))).unwrap_or(false)
+    instance(number).and_then(|i| i.set.try_lock().map(|mut s| s.peek(DEPTH))).unwrap_or(false)
 }
 
 /// Takes what the kernel's instance has and keeps what the program is to be told for its next wait.
 pub fn absorb(ep: c_int, number: u32) {
-    if let Some(set) = set_of(number) {
-        set.lock().absorb(ep);
+    if let Some(mut set) = instance(number).and_then(Instance::lock) {
+        set.absorb(ep);
     }
 }
 
 /// Prepares an instance for somebody who goes to sleep on its descriptor; true if it is ready already.
 pub fn prepare_sleep(number: u32, depth: u32) -> bool {
-    set_of(number).is_some_and(|s| s.lock().prepare_sleep(depth))
+    instance(number).and_then(Instance::lock).is_some_and(|mut set| set.prepare_sleep(depth))
 }
 
 pub fn end_sleep(number: u32, depth: u32) {
-    if let Some(set) = set_of(number) {
-        set.lock().end_sleep(depth);
+    if let Some(mut set) = instance(number).and_then(Instance::lock) {
+        set.end_sleep(depth);
     }
 }
 

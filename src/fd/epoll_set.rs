@@ -273,7 +273,7 @@ impl Set {
 
     /// Ends a registration of a ring socket, and leaves the kernel's part where it is.
     fn park(&mut self, index: u32) -> Ret {
-        let notifier = self.notifier;
+        let notifier = self.own_notifier();
         let Some(reg) = self.regs.get_mut(index as usize).filter(|r| r.in_use) else { return Err(Errno::ENOENT) };
         reg.in_use = false;
         reg.is_parked = true;
@@ -360,7 +360,7 @@ impl Set {
     }
 
     fn remove(&mut self, index: u32) {
-        let notifier = self.notifier;
+        let notifier = self.own_notifier();
         let Some(reg) = self.regs.get_mut(index as usize).filter(|r| r.in_use || r.is_parked) else { return };
         match reg.watch {
             _ if reg.is_parked => self.parked -= 1,
@@ -387,9 +387,14 @@ impl Set {
         for index in 0..self.regs.len() as u32 {
             self.remove(index);
         }
-        let notifier = if self.pid == thread::pid() { self.notifier } else { 0 };
+        let notifier = self.own_notifier();
         *self = Set::default();
         notifier
+    }
+
+    /// The notifier; 0 in a child of fork that has not made the set its own: what is armed is the parent's.
+    fn own_notifier(&self) -> u32 {
+        if self.pid == thread::pid() { self.notifier } else { 0 }
     }
 
     fn watch(&self, index: u32) -> Option<Watch> {
@@ -429,20 +434,28 @@ impl Set {
         }
     }
 
-    /// Converts the sockets that have come to the ring since the last time, and after a fork makes the
-    /// instance this process's own.
-    pub fn refresh(&mut self, ep: c_int) {
-        if self.pid != thread::pid() {
-            self.pid = thread::pid();
-            self.notifier = if self.rings > 0 { epoll::new_notifier() } else { 0 };
-            let rings: Vec<u32> = (0..self.regs.len() as u32).filter(|&i| matches!(self.watch(i), Some(Watch::Ring(_)))).collect();
-            for index in rings {
+    /// A call by way of descriptor `ep`, of which there may be several. In a child of fork, the first time, makes
+    /// the instance this process's own.
+    pub fn settle_in(&mut self, ep: c_int) {
+        self.ep = ep;
+        if self.pid == thread::pid() {
+            return;
+        }
+        self.pid = thread::pid();
+        self.notifier = if self.rings > 0 { epoll::new_notifier() } else { 0 };
+        for index in 0..self.regs.len() as u32 {
+            if let Some(Watch::Ring(_)) = self.watch(index) {
                 if let Some(reg) = self.regs.get_mut(index as usize) {
                     reg.is_armed = false;
                 }
                 self.heat(index);
             }
         }
+    }
+
+    /// Converts the sockets that have come to the ring since the last time.
+    pub fn refresh(&mut self, ep: c_int) {
+        self.settle_in(ep);
         let changes = route::PATH_CHANGES.load(Ordering::SeqCst);
         if changes == self.changes_seen {
             return;
@@ -535,6 +548,7 @@ impl Set {
     /// Arms everything for a sleep; true if something is ready after all, and there is to be none.
     /// `end_sleep` is to follow in any case.
     pub fn prepare_sleep(&mut self, depth: u32) -> bool {
+        self.settle_in(self.ep);
         let number = self.notifier;
         if let Some(n) = notifier_of(number) {
             n.begin_sleep();
@@ -551,6 +565,28 @@ impl Set {
             }
         }
         ready || notifier_of(number).is_some_and(|n| n.has_news())
+    }
+
+    /// Before a thread goes off with its events while others sleep: what comes next, and what is still ready,
+    /// is for them.
+    pub fn leave_to_others(&mut self) {
+        let number = self.notifier;
+        if self.hot.is_empty() || !notifier_of(number).is_some_and(|n| n.has_sleepers()) {
+            return;
+        }
+        let mut ready = None;
+        for &i in &self.hot {
+            if let Some(reg) = self.regs.get_mut(i as usize)
+                && reg.in_use
+                && !reg.disabled
+                && !reg.arm(number, i)
+            {
+                ready = Some((reg.fd, token(i, reg.generation)));
+            }
+        }
+        if let Some((fd, token)) = ready {
+            let _ = call::epoll_ctl(self.ep, EPOLL_CTL_MOD, fd, ANCHOR_EVENTS, token);
+        }
     }
 
     pub fn end_sleep(&mut self, depth: u32) {
@@ -691,6 +727,7 @@ impl Reg {
     fn disarm(&mut self, notifier: u32) {
         if let Watch::Ring(endpoint) = self.watch
             && self.is_armed
+            && notifier != 0
         {
             endpoint.rx.control.readable.disarm(notifier);
             endpoint.tx.control.writable.disarm(notifier);

@@ -170,9 +170,9 @@ impl PollSet<'_> {
                     }
                 }
                 Kind::Ring(ep) => {
-                    ep.rx.control.readable.declare_awake();
+                    ep.reader_awakes();
                     if f.events & libc::POLLOUT != 0 {
-                        ep.tx.control.writable.declare_awake();
+                        ep.writer_awakes();
                     }
                 }
                 Kind::Epoll(number) if asleep => {

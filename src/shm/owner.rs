@@ -102,7 +102,9 @@ pub fn is_dead(arena: &Arena, slot: u32) -> bool {
     }
     // A zombie's main thread still exists, and so does its start time: what it held is told by the kernel.
     let start = thread::start_time(pid);
-    start != 0 && start != p.start.load(Ordering::Relaxed)
+    // 0 is not known: to us, or to a process that has no /proc.
+    let known = p.start.load(Ordering::Relaxed);
+    start != 0 && known != 0 && start != known
 }
 
 /// The quick half of `is_dead`: whether the pid is gone.
@@ -132,7 +134,7 @@ impl Liveness for System<'_> {
         }
         // A slot of nobody's is that of a process found dead, or a damaged word.
         let pid = process(self.0, owner.process_slot()).map_or(0, |p| p.pid.load(Ordering::Relaxed));
-        pid != 0 && thread::exists(pid, owner.tid())
+        pid != 0 && thread::will_run(pid, owner.tid())
     }
 
     fn yield_now(&self) {

@@ -59,11 +59,14 @@ impl Endpoint {
     /// What a sender is told before it sends: an error, that the bytes go nowhere (`Some(Ok)`), or nothing.
     #[inline(always)]
     pub fn before_send(&self) -> Option<Result<(), Errno>> {
+        if self.may_send() { None } else { self.refuse_send() }
+    }
+
+    /// Whether nothing speaks against sending.
+    #[inline(always)]
+    pub fn may_send(&self) -> bool {
         let pcb = self.sock.pcb;
-        if self.peer_end() == End::Open && pcb.so_error.load(Ordering::Relaxed) == 0 && !pcb.has(flag::SHUT_WR | flag::BROKEN) {
-            return None;
-        }
-        self.refuse_send()
+        self.peer_end() == End::Open && pcb.so_error.load(Ordering::Relaxed) == 0 && !pcb.has(flag::SHUT_WR | flag::BROKEN)
     }
 
     #[cold]

@@ -79,27 +79,41 @@ fn among_others(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
 /// end has switched to the ring. `None` where it has, and nothing was taken.
 fn all_from_kernel(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
     let peek = flags & MSG_PEEK != 0;
-    let ret = sink.receive_kernel(sock.fd, usize::MAX, flags & !MSG_WAITALL);
-    let n = match from_kernel(sock, ret, flags)? {
-        Ok(n) => n,
-        Err(e) => return Some(Err(e)),
-    };
-    if n == 0 || n == sink.left() || sock.is_nonblocking(flags) {
+    let mut got = 0;
+    loop {
+        let ret = sink.receive_kernel(sock.fd, usize::MAX, flags & !MSG_WAITALL);
+        let n = match from_kernel(sock, ret, flags) {
+            Some(Ok(n)) => n,
+            Some(Err(e)) => return Some(if got > 0 { Ok(got) } else { Err(e) }),
+            None if got == 0 => return None,
+            None => 0,
+        };
+        if peek {
+            return if sock.is_nonblocking(flags) { Some(Ok(n)) } else { peek_all(sock, n, sink.left()) };
+        }
+        sink.advance(n);
+        got += n;
+        if sink.left() == 0 || sock.is_nonblocking(flags) || (n == 0 && ret == Ok(0)) {
+            return Some(Ok(got));
+        }
+        if let RxRoute::Ring(ep) = route::rx(sock) {
+            return Some(Ok(got + ep.receive(sink, flags).unwrap_or(0)));
+        }
+    }
+}
+
+/// `n` of `wanted` bytes are there to be looked at: sleeps until one more has come. `None` where it has.
+fn peek_all(sock: Sock, n: usize, wanted: usize) -> Option<Ret> {
+    if n == 0 || n == wanted {
         return Some(Ok(n));
     }
-    if peek {
-        // Sleeps until one byte more has come, then looks again.
-        let _ = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, n as c_int + 1);
-        let polled = call::poll_one(sock.fd, libc::POLLIN | libc::POLLRDHUP, Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
-        let _ = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1);
-        return match polled {
-            Ok(bits) if bits & libc::POLLRDHUP == 0 && bits != 0 => None,
-            _ => Some(Ok(n)),
-        };
+    let _ = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, n as c_int + 1);
+    let polled = call::poll_one(sock.fd, libc::POLLIN | libc::POLLRDHUP, Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
+    let _ = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1);
+    match polled {
+        Ok(bits) if bits & libc::POLLRDHUP == 0 && bits != 0 => None,
+        _ => Some(Ok(n)),
     }
-    sink.advance(n);
-    let rest = receive(sock, sink, flags, || Err(Errno::EINTR));
-    Some(Ok(n + rest.unwrap_or(0)))
 }
 
 /// What a receive from the kernel brought, less the doorbells that came with it if the other end switched
@@ -263,7 +277,14 @@ impl Endpoint {
                 return Err(Errno::EBADF);
             }
             if nonblocking {
-                return if got > 0 { Ok(got) } else { Err(Errno::EAGAIN) };
+                if got == 0 {
+                    self.look_for_end(&self.rx.reader.looked_ns);
+                    if self.has_ended() {
+                        continue;
+                    }
+                    return Err(Errno::EAGAIN);
+                }
+                return Ok(got);
             }
             let need = if peek { target as u64 } else { 1 };
             if let Err(e) = self.wait_readable(need, deadline) {

@@ -28,6 +28,9 @@ const COMMON: blocks::Class = 2;
 const LARGEST: blocks::Class = 3;
 const FULLS_BEFORE_LARGEST: u64 = 64;
 
+/// A sender that is never told to wake anybody looks after so many messages whether the other end is there.
+const MESSAGES_PER_LOOK: u64 = 16;
+
 /// Sends from `source`; `kernel` makes the program's own call where the kernel takes the bytes.
 #[inline(always)]
 pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() -> Ret) -> Ret {
@@ -75,8 +78,11 @@ impl Endpoint {
     #[inline(always)]
     fn push(&self, source: &mut Iov) -> Ret {
         let ret = self.push_one(source);
-        if !stream::stash::is_empty() {
-            stream::stash::flush(|kept| {
+        if self.tx.writer.messages.load(Ordering::Relaxed).is_multiple_of(MESSAGES_PER_LOOK) {
+            self.look_for_end(&self.tx.writer.looked_ns);
+        }
+        if !stream::stash::is_empty(self.tx) {
+            stream::stash::flush(self.tx, |kept| {
                 let _ = self.push_one(kept);
             });
         }
@@ -98,7 +104,7 @@ impl Endpoint {
         while source.left() > 0 {
             if !self.make_room(source.left()) {
                 if nonblocking {
-                    self.sock.pcb.set(flag::NO_SPACE);
+                    self.await_room();
                     // Room may have come before the flag was up: then there will be no edge for it.
                     let n = self.push(source)?;
                     if n == 0 {
@@ -122,6 +128,14 @@ impl Endpoint {
             }
         }
         Ok(sent)
+    }
+
+    /// A send finds no room and does not wait: room is an edge from now on, to be told to the event loops that are
+    /// told of data.
+    pub(super) fn await_room(&self) {
+        self.sock.pcb.set(flag::NO_SPACE);
+        self.tx.writer.wake_at.store(self.wake_point(), Ordering::SeqCst);
+        self.tx.control.writable.ask_as(&self.rx.control.readable);
     }
 
     /// Makes room for some of `wanted` bytes, without sleeping. False where there is none.

@@ -11,8 +11,19 @@ use crate::sys::errno::Ret;
 use crate::sys::{Errno, thread};
 use crate::transport::stream;
 
-/// Where the bytes come from, or go to: called with a piece of the ring.
-pub type Piece<'a> = &'a mut dyn FnMut(*mut u8, usize) -> Ret;
+/// Where the bytes go: called with a piece of the ring.
+pub type Sink<'a> = &'a mut dyn FnMut(*const u8, usize) -> Ret;
+
+/// Where the bytes come from.
+pub trait Source {
+    /// Reads into a piece of the ring.
+    fn read(&mut self, into: *mut u8, n: usize) -> Ret;
+    /// Whether there is more to read.
+    fn has_more(&mut self) -> Result<bool, Errno>;
+}
+
+/// What the kernel takes of bytes that go nowhere before it notices: what fits into a pipe.
+const NOWHERE_BYTES: usize = 64 << 10;
 
 /// The sending end if the socket sends by ring; else the guard under which the kernel's call is to be made.
 pub fn sender(sock: Sock) -> Result<Endpoint, route::SendInKernel> {
@@ -31,53 +42,61 @@ pub fn receiver(sock: Sock) -> Option<Endpoint> {
 }
 
 impl Endpoint {
-    /// Sends up to `most` bytes that `read` puts into the ring; ends early where `read` has no more.
-    pub fn send_from(&self, most: usize, nonblocking: bool, read: Piece) -> Ret {
+    /// Sends up to `most` bytes that `source` puts into the ring; ends early where it has no more, whatever
+    /// might be said of the socket.
+    pub fn send_from(&self, most: usize, nonblocking: bool, source: &mut impl Source) -> Ret {
         let mut sent = 0;
-        let deadline = Deadline::of_option(self.sock.pcb.sndtimeo_ns.load(Ordering::Relaxed));
-        while sent < most {
-            match self.before_send() {
-                None => {}
-                Some(Ok(())) => return Ok(most),
-                Some(Err(e)) => {
-                    if e == Errno::EPIPE && sent == 0 {
-                        thread::raise(libc::SIGPIPE);
-                    }
-                    return if sent > 0 { Ok(sent) } else { Err(e) };
+        let ret = self.send_some_from(most, nonblocking, source, &mut sent);
+        match ret {
+            Err(e) if sent == 0 => {
+                if e == Errno::EPIPE {
+                    thread::raise(libc::SIGPIPE);
                 }
+                Err(e)
             }
-            let filled = stream::fill(self.tx, self.sock.arena, self.sock.me(), most - sent, || self.is_current(), &mut *read);
+            _ => Ok(sent),
+        }
+    }
+
+    fn send_some_from(&self, most: usize, nonblocking: bool, source: &mut impl Source, sent: &mut usize) -> Result<(), Errno> {
+        let deadline = Deadline::of_option(self.sock.pcb.sndtimeo_ns.load(Ordering::Relaxed));
+        while *sent < most {
+            if !self.may_send() && source.has_more()? {
+                match self.before_send() {
+                    None => continue,
+                    Some(said) => said?,
+                }
+                *sent += read_for_nothing(source, (most - *sent).min(NOWHERE_BYTES))?;
+                return Ok(());
+            }
+            let filled = stream::fill(self.tx, self.sock.arena, self.sock.me(), most - *sent, || self.is_current(), |to, n| source.read(to, n));
             match filled.map_err(|_| self.damaged())? {
-                Some(Ok(0)) => return Ok(sent),
-                Some(Ok(n)) => {
-                    sent += n;
+                Some(Ok(0)) => return Ok(()),
+                Some(read) => {
+                    *sent += read?;
                     self.wake_reader();
                 }
-                Some(Err(e)) => return if sent > 0 { Ok(sent) } else { Err(e) },
                 None if !self.is_current() => return Err(Errno::EBADF),
-                None if self.make_room(most - sent) => {}
+                None if self.make_room(most - *sent) => {}
+                None if !source.has_more()? => return Ok(()),
                 None if nonblocking => {
-                    self.sock.pcb.set(crate::pcb::block::flag::NO_SPACE);
+                    self.await_room();
                     if wait::room(self) == 0 {
-                        return if sent > 0 { Ok(sent) } else { Err(Errno::EAGAIN) };
+                        return Err(Errno::EAGAIN);
                     }
                 }
-                None => {
-                    if let Err(e) = self.wait_writable(self.wake_point(), deadline) {
-                        return if sent > 0 { Ok(sent) } else { Err(e) };
-                    }
-                }
+                None => self.wait_writable(self.wake_point(), deadline)?,
             }
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Receives up to `most` bytes that `write` takes out of the ring; returns once it has taken some.
-    pub fn receive_into(&self, most: usize, nonblocking: bool, write: Piece) -> Ret {
+    pub fn receive_into(&self, most: usize, nonblocking: bool, write: Sink) -> Ret {
         let deadline = Deadline::of_option(self.sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
         loop {
             let end = self.rx.is_finished() || self.peer_end() != crate::pcb::circuit::End::Open;
-            let drained = stream::drain(self.rx, self.sock.arena, self.sock.me(), most, || self.is_current(), |at, n| write(at.cast_mut(), n));
+            let drained = stream::drain(self.rx, self.sock.arena, self.sock.me(), most, || self.is_current(), &mut *write);
             match drained.map_err(|_| self.damaged())? {
                 Some(done) => {
                     self.wake_writer();
@@ -90,6 +109,20 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// Reads up to `n` bytes that nobody will get.
+fn read_for_nothing(source: &mut impl Source, n: usize) -> Ret {
+    let mut scratch = [0u8; 4096];
+    let mut done = 0;
+    while done < n {
+        let got = source.read(scratch.as_mut_ptr(), scratch.len().min(n - done))?;
+        if got == 0 {
+            break;
+        }
+        done += got;
+    }
+    Ok(done)
 }
 
 /// Whether a call with splice's `flags` (SPLICE_F_NONBLOCK) may not block on `sock`.

@@ -1,7 +1,7 @@
 //! Waiting, in one place: a spin while that pays, then a proper sleep in the kernel on the anchor; and the
 //! other half of it, waking who sleeps.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use libc::{POLLERR, POLLHUP, POLLIN, POLLPRI, POLLRDHUP, c_short, pollfd};
 
 use super::handle::{Endpoint, Sock};
@@ -9,7 +9,7 @@ use super::spin::{self, Peer};
 use super::stats;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
-use crate::sys::clock::Deadline;
+use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::preserved;
 use crate::sys::futex::PiLock;
 use crate::sys::mailbox::{self, Mailbox};
@@ -62,7 +62,7 @@ impl Endpoint {
     fn sleep_readable(&self, need: u64, deadline: Deadline) -> Result<(), Errno> {
         self.rx.control.readable.declare_asleep();
         if self.is_readable(need) {
-            self.rx.control.readable.declare_awake();
+            self.reader_awakes();
             return Ok(());
         }
         if deadline.passed() {
@@ -87,7 +87,7 @@ impl Endpoint {
                 Err(e) => Err(e),
             }
         };
-        self.rx.control.readable.declare_awake();
+        self.reader_awakes();
         self.pass_on();
         match ret {
             Ok(0) => self.anchor_ended(None),
@@ -124,7 +124,7 @@ impl Endpoint {
     fn sleep_writable(&self, wake_at: u64, deadline: Deadline) -> Result<(), Errno> {
         self.declare_writer(wake_at);
         if self.has_room(wake_at) {
-            self.tx.control.writable.declare_awake();
+            self.writer_awakes();
             return Ok(());
         }
         if deadline.passed() {
@@ -142,7 +142,7 @@ impl Endpoint {
         let needs_looks = !self.is_past_kernel() || self.sock.pcb.has(flag::SHUT_RD) || (mailbox.is_none() && self.may_have_company());
         let until = if needs_looks { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         let polled = if self.has_room(wake_at) { Ok(0) } else { call::poll_many(&mut fds, until.left(), None) };
-        self.tx.control.writable.declare_awake();
+        self.writer_awakes();
         if polled == Err(Errno::EINTR) && deadline.is_never() && signal::restarts_calls() {
             return Ok(());
         }
@@ -163,6 +163,35 @@ impl Endpoint {
     /// end its half through the kernel, POLLRDHUP is always on and says nothing.
     fn end_events(&self) -> c_short {
         if self.sock.pcb.has(flag::SHUT_RD) || self.rx.path() == Path::Pinned { 0 } else { POLLRDHUP }
+    }
+
+    /// Takes back that a receiver sleeps, where no other may: it is one bit for all.
+    pub fn reader_awakes(&self) {
+        if !self.may_have_company() {
+            self.rx.control.readable.declare_awake();
+        }
+    }
+
+    /// The same for a sender.
+    pub fn writer_awakes(&self) {
+        if !self.may_have_company() {
+            self.tx.control.writable.declare_awake();
+        }
+    }
+
+    /// Looks at the anchor, where that has not been done for a while, for the end of a connection whose other end
+    /// died without a word: what a program that neither sleeps nor polls would never see.
+    pub fn look_for_end(&self, looked_ns: &AtomicU64) {
+        const EVERY_NS: u64 = 1_000_000;
+        let now = now_ns();
+        if now.wrapping_sub(looked_ns.load(Ordering::Relaxed)) < EVERY_NS || self.peer_end() != End::Open {
+            return;
+        }
+        looked_ns.store(now, Ordering::Relaxed);
+        let ended = |bits| bits & (POLLRDHUP | POLLHUP | POLLERR) != 0;
+        if self.end_events() != 0 && preserved(|| call::poll_one(self.sock.fd, POLLRDHUP, Deadline::NOW).is_ok_and(ended)) {
+            self.look_at_anchor();
+        }
     }
 
     /// As for the socket.
@@ -246,6 +275,8 @@ impl Endpoint {
                 // that is; until then it gets a plain one.
                 let settled = self.tx.reader.kernel_left.load(Ordering::Acquire) != 0;
                 let _ = call::send_byte(self.sock.fd, if settled { flags } else { 0 });
+                // Who does not answer may be gone.
+                self.look_for_end(&self.tx.writer.looked_ns);
             }
             // Else the byte would be taken for data; who waits for room looks by itself while this lasts.
         });

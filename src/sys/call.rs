@@ -209,11 +209,35 @@ pub fn socket_address(name: &libc::sockaddr_storage) -> Option<core::net::Socket
     }
 }
 
-/// Whether `fd` is a pipe or FIFO.
-pub fn is_pipe(fd: c_int) -> bool {
+/// A file's mode (inode(7)) and size.
+pub fn mode_and_bytes(fd: c_int) -> Result<(libc::mode_t, i64), Errno> {
     // SAFETY: a stat buffer of plain integers.
     unsafe {
         let mut st: libc::stat = core::mem::zeroed();
-        libc::fstat(fd, &mut st) == 0 && st.st_mode & libc::S_IFMT == libc::S_IFIFO
+        check(libc::fstat(fd, &mut st) as isize)?;
+        Ok((st.st_mode, st.st_size))
+    }
+}
+
+/// Whether `fd` is a pipe or FIFO.
+pub fn is_pipe(fd: c_int) -> bool {
+    mode_and_bytes(fd).is_ok_and(|(mode, _)| mode & libc::S_IFMT == libc::S_IFIFO)
+}
+
+/// Writes to a pipe what it has room for, whatever its O_NONBLOCK says (RWF_NOWAIT of pwritev2(2); where pipes do
+/// not know that, PIPE_BUF bytes, which fit where poll says so).
+///
+/// # Errors
+/// `EAGAIN` where there is no room.
+pub fn write_nowait(pipe: c_int, from: *const u8, n: usize) -> Ret {
+    let one = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: n };
+    // SAFETY: `n` readable bytes, says the caller.
+    match check(unsafe { (real().pwritev2)(pipe, &one, 1, -1, libc::RWF_NOWAIT) }) {
+        Err(Errno::EOPNOTSUPP) => match poll_one(pipe, libc::POLLOUT, Deadline::NOW)? {
+            0 => Err(Errno::EAGAIN),
+            // SAFETY: as above.
+            _ => check(unsafe { (real().write)(pipe, from.cast(), n.min(libc::PIPE_BUF)) }),
+        },
+        ret => ret,
     }
 }

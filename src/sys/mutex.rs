@@ -61,19 +61,28 @@ impl<T> Mutex<T> {
         self.holder.compare_exchange(0, Self::me(), Ordering::Acquire, Ordering::Relaxed).is_ok().then_some(Guard(self))
     }
 
-    /// Takes the lock, does `f`, and keeps the lock beyond the call: before a fork, so that the child's copy is
-    /// whole. A signal handler that forks may have come in the middle of what this very thread does under the
-    /// lock, which goes on in both processes: then nothing is done.
-    pub fn hold(&self, f: impl FnOnce(&mut T)) {
-        if self.holder.load(Ordering::Relaxed) != Self::me() {
-            let mut guard = self.lock();
-            f(&mut guard);
-            self.kept.store(true, Ordering::Relaxed);
-            core::mem::forget(guard);
-        }
+    /// As `lock`; `None` where this very thread has it: a signal handler has come in the middle.
+    #[inline]
+    pub fn lock_unless_mine(&self) -> Option<Guard<'_, T>> {
+        (self.holder.load(Ordering::Relaxed) != Self::me()).then(|| self.lock())
     }
 
-    /// Ends `hold`.
+    /// Takes the lock if it is free, does `f`, and keeps the lock beyond the call: before a fork, so that the
+    /// child's copy is whole. False where another thread has it. A signal handler that forks may have come in
+    /// the middle of what this very thread does under the lock, which goes on in both processes: then nothing
+    /// is done.
+    pub fn try_hold(&self, f: impl FnOnce(&mut T)) -> bool {
+        if self.holder.load(Ordering::Relaxed) == Self::me() {
+            return true;
+        }
+        let Some(mut guard) = self.try_lock() else { return false };
+        f(&mut guard);
+        self.kept.store(true, Ordering::Relaxed);
+        core::mem::forget(guard);
+        true
+    }
+
+    /// Ends `try_hold`.
     pub fn let_go(&self) {
         if self.kept.swap(false, Ordering::Relaxed) {
             self.holder.store(0, Ordering::Release);

@@ -160,6 +160,24 @@ pub fn exists(pid: u32, tid: u32) -> bool {
     ret == 0 || super::Errno::last() == super::Errno::EPERM
 }
 
+/// Whether thread `tid` of process `pid` will ever run again: one that was killed and not waited for still exists.
+pub fn will_run(pid: u32, tid: u32) -> bool {
+    exists(pid, tid) && {
+        let mut text = [0u8; 512];
+        !matches!(state_and_rest(format_args!("/proc/{pid}/task/{tid}/stat\0"), &mut text).first(), Some(b'Z' | b'X'))
+    }
+}
+
+/// What stands in a stat file of proc(5) behind the name: the state and the fields that follow it.
+fn state_and_rest<'a>(path: core::fmt::Arguments, text: &'a mut [u8; 512]) -> &'a [u8] {
+    let mut name = [0u8; 64];
+    let _ = core::fmt::write(&mut super::trace::Buffer::new(&mut name), path);
+    let n = super::call::read_file(&name, text).unwrap_or(0);
+    let text = text.get(..n).unwrap_or(&[]);
+    // The name in field 2 may hold anything: fields are counted from its closing parenthesis.
+    text.iter().rposition(|&b| b == b')').and_then(|close| text.get(close + 2..)).unwrap_or(&[])
+}
+
 /// Sends `signal` to the calling thread.
 pub fn raise(signal: c_int) {
     // SAFETY: a signal to ourselves, with its usual effect.
@@ -168,15 +186,8 @@ pub fn raise(signal: c_int) {
 
 /// When process `pid` started, in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone.
 pub fn start_time(pid: u32) -> u64 {
-    let mut path = [0u8; 32];
-    let mut out = super::trace::Buffer::new(&mut path);
-    let _ = core::fmt::write(&mut out, format_args!("/proc/{pid}/stat\0"));
     let mut text = [0u8; 512];
-    let n = super::call::read_file(&path, &mut text).unwrap_or(0);
-    let text = text.get(..n).unwrap_or(&[]);
-    // The name in field 2 may hold anything: fields are counted from its closing parenthesis.
-    let Some(close) = text.iter().rposition(|&b| b == b')') else { return 0 };
-    let rest = text.get(close + 2..).unwrap_or(&[]);
+    let rest = state_and_rest(format_args!("/proc/{pid}/stat\0"), &mut text);
     let field = rest.split(|&b| b == b' ').nth(19).unwrap_or(&[]);
     field.iter().fold(0u64, |v, &b| v.wrapping_mul(10).wrapping_add(u64::from(b.wrapping_sub(b'0'))))
 }

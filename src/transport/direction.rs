@@ -54,6 +54,8 @@ pub struct Writer {
     pub wake_at: AtomicU64,
     /// How often the ring was found full.
     pub fulls: AtomicU64,
+    /// When a sender last looked whether the connection has ended.
+    pub looked_ns: AtomicU64,
 }
 
 /// Written by senders, read by receivers.
@@ -86,6 +88,8 @@ pub struct Reader {
     pub sent_seen: AtomicU64,
     /// How long a receiver that only listens keeps its eyes shut before it looks, in nanoseconds.
     pub calm_ns: AtomicU64,
+    /// When a receiver last looked whether the connection has ended.
+    pub looked_ns: AtomicU64,
 }
 
 /// Written by receivers, read by senders.
@@ -155,6 +159,7 @@ impl Direction {
             &self.writer.messages,
             &self.writer.wake_at,
             &self.writer.fulls,
+            &self.writer.looked_ns,
             &self.produced.head,
             &self.reader.head_seen,
             &self.reader.messages,
@@ -162,6 +167,7 @@ impl Direction {
             &self.reader.urgent_seen,
             &self.reader.sent_seen,
             &self.reader.calm_ns,
+            &self.reader.looked_ns,
             &self.consumed.tail,
             &self.control.kernel_bytes,
             &self.control.urgent,

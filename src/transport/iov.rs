@@ -8,6 +8,9 @@ unsafe extern "C" {
     fn memcpy(to: *mut c_void, from: *const c_void, n: size_t) -> *mut c_void;
 }
 
+/// One call moves no more (MAX_RW_COUNT of the kernel; read(2), notes).
+const MOST_BYTES: usize = 0x7fff_f000;
+
 /// Buffers of the caller's, partly done.
 pub struct Iov<'a> {
     rest: &'a [iovec],
@@ -32,7 +35,7 @@ impl<'a> Iov<'a> {
         for b in buffers {
             left = left.checked_add(b.iov_len).filter(|&n| n <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
         }
-        Ok(Iov { rest: buffers, done: 0, left, discard: false })
+        Ok(Iov { rest: buffers, done: 0, left: left.min(MOST_BYTES), discard: false })
     }
 
     /// Whether some buffer cannot be memory of a program: below the first mappable page or beyond the end

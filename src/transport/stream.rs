@@ -60,7 +60,7 @@ pub fn push(
     if held.is_nested() {
         // The operation that a signal interrupted may be in the middle of copying to where these bytes
         // would go.
-        return Ok(stash::keep(source));
+        return Ok(stash::keep(d, source));
     }
     let mut total = 0;
     loop {
@@ -125,56 +125,79 @@ fn rewind(d: &Direction, memory: &mut Memory, head: u64) {
 
 /// What signal handlers wrote to a socket in the middle of a write to the same socket: sent when that is done.
 pub mod stash {
-    use core::cell::Cell;
+    use core::cell::RefCell;
     use core::sync::atomic::{AtomicBool, Ordering};
     use libc::iovec;
 
+    use crate::transport::direction::Direction;
     use crate::transport::iov::Iov;
 
     const BYTES: usize = 512;
+    /// Directions that a thread can keep something for at once: writes interrupted within one another.
+    const KEPT: usize = 4;
 
     /// Whether any thread of this process keeps something.
     static ANY: AtomicBool = AtomicBool::new(false);
 
+    #[derive(Clone, Copy)]
+    struct Kept {
+        /// The address of the direction that it is for.
+        direction: usize,
+        len: usize,
+        bytes: [u8; BYTES],
+    }
+
     thread_local! {
-        static KEPT: Cell<[u8; BYTES]> = const { Cell::new([0; BYTES]) };
-        static LEN: Cell<usize> = const { Cell::new(0) };
+        static ALL: RefCell<[Kept; KEPT]> = const { RefCell::new([Kept { direction: 0, len: 0, bytes: [0; BYTES] }; KEPT]) };
+    }
+
+    fn name(d: &Direction) -> usize {
+        core::ptr::from_ref(d).addr()
     }
 
     /// Keeps as much of `source` as there is place for; returns how much.
-    pub fn keep(source: &mut Iov) -> usize {
-        let len = LEN.get();
-        let n = source.left().min(BYTES - len.min(BYTES));
-        KEPT.with(|kept| {
-            // SAFETY: the cell is this thread's alone, and `len + n` bytes fit.
-            unsafe { source.send_to(kept.as_ptr().cast::<u8>().add(len), BYTES, 0, n) };
-        });
-        source.advance(n);
-        LEN.set(len + n);
-        ANY.store(true, Ordering::Relaxed);
-        n
+    pub fn keep(d: &Direction, source: &mut Iov) -> usize {
+        ALL.with(|all| {
+            let Ok(mut all) = all.try_borrow_mut() else { return 0 };
+            let mine = all.iter().position(|k| k.len > 0 && k.direction == name(d)).or_else(|| all.iter().position(|k| k.len == 0));
+            let Some(kept) = mine.and_then(|i| all.get_mut(i)) else { return 0 };
+            kept.direction = name(d);
+            let n = source.left().min(BYTES - kept.len.min(BYTES));
+            // SAFETY: `len + n` bytes fit.
+            unsafe { source.send_to(kept.bytes.as_mut_ptr().add(kept.len), BYTES, 0, n) };
+            source.advance(n);
+            kept.len += n;
+            ANY.store(true, Ordering::Relaxed);
+            n
+        })
     }
 
-    /// Whether anything is kept.
+    /// Whether nothing is kept for `d`.
     #[inline]
-    pub fn is_empty() -> bool {
-        !ANY.load(Ordering::Relaxed) || LEN.get() == 0
+    pub fn is_empty(d: &Direction) -> bool {
+        !ANY.load(Ordering::Relaxed) || take(d, false).is_none()
     }
 
-    /// Calls `send` with what is kept; what it does not take stays.
-    pub fn flush(send: impl FnOnce(&mut Iov)) {
-        let mut bytes = KEPT.get();
-        let len = LEN.replace(0).min(BYTES);
-        let buffers = [iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: len }];
-        // SAFETY: `bytes` lives until the end of this function.
+    fn take(d: &Direction, away: bool) -> Option<Kept> {
+        ALL.with(|all| {
+            let mut all = all.try_borrow_mut().ok()?;
+            let kept = all.iter_mut().find(|k| k.len > 0 && k.direction == name(d))?;
+            let copy = *kept;
+            if away {
+                kept.len = 0;
+            }
+            Some(copy)
+        })
+    }
+
+    /// Calls `send` with what is kept for `d`; what it does not take stays.
+    pub fn flush(d: &Direction, send: impl FnOnce(&mut Iov)) {
+        let Some(mut kept) = take(d, true) else { return };
+        let buffers = [iovec { iov_base: kept.bytes.as_mut_ptr().cast(), iov_len: kept.len }];
+        // SAFETY: `kept` lives until the end of this function.
         if let Ok(mut source) = unsafe { Iov::new(&buffers) } {
             send(&mut source);
-            let sent = len - source.left();
-            if sent < len {
-                bytes.copy_within(sent..len, 0);
-                KEPT.set(bytes);
-                LEN.set(len - sent);
-            }
+            keep(d, &mut source);
         }
     }
 }

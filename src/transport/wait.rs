@@ -75,6 +75,17 @@ impl WaitWord {
         fence_after_rmw();
     }
 
+    /// Asks for what `other` asks for. The caller must look once more afterwards.
+    pub fn ask_as(&self, other: &WaitWord) {
+        let wishes = Wishes(other.0.load(Ordering::SeqCst));
+        if let Some((notifier, bit)) = wishes.notify() {
+            self.arm(notifier, bit);
+        }
+        if wishes.doorbell() {
+            self.declare_asleep();
+        }
+    }
+
     /// Takes `arm` back if it is `notifier`'s.
     pub fn disarm(&self, notifier: u32) {
         let mut now = self.0.load(Ordering::Relaxed);
