@@ -14,6 +14,7 @@ mod aio;
 mod decode;
 mod descriptors;
 mod epoll;
+mod limits;
 mod message;
 mod openers;
 mod poll;
@@ -55,6 +56,17 @@ extern "C" fn constructor() {
     stdio::adopt_standard_streams();
 }
 
+/// Runs after the program.
+extern "C" fn destructor() {
+    if let Some(arena) = crate::shm::arena::joined() {
+        arena.overlook();
+    }
+}
+
 #[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = constructor;
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static DESTRUCTOR: extern "C" fn() = destructor;

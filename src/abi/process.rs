@@ -12,7 +12,7 @@ use crate::fd::table::{self, share_all};
 use crate::sys::environ::{Environment, while_complete};
 use crate::sys::errno::{encode, preserved};
 use crate::sys::real::real;
-use crate::sys::{Errno, thread};
+use crate::sys::{Errno, confined, thread};
 
 /// Runs `start` with a completed `env`: a call that returns only where it failed.
 unsafe fn with_environment(env: *const *mut c_char, start: impl FnOnce(*const *mut c_char) -> c_int) -> c_int {
@@ -24,6 +24,19 @@ unsafe fn with_environment(env: *const *mut c_char, start: impl FnOnce(*const *m
 
 unsafe extern "C" {
     static environ: *const *mut c_char;
+}
+
+/// Before this process installs a filter of system calls.
+pub(super) fn confine() {
+    preserved(|| {
+        if let Some(arena) = crate::shm::arena::joined() {
+            crate::shm::owner::Me::get(arena);
+        }
+        // What is asked once is asked now.
+        crate::socket::spin::single_processor();
+        table::confine_all();
+        confined::confine();
+    });
 }
 
 /// Arguments in an execl(3) call; more are E2BIG.
@@ -224,6 +237,14 @@ export! {
         preserved(share_all);
         // SAFETY: as the caller says.
         while_complete(|| unsafe { (real().system)(command) })
+    }
+
+    fn prctl(option: c_int, a: usize, b: usize, c: usize, d: usize) -> c_int {
+        if option == libc::PR_SET_SECCOMP {
+            confine();
+        }
+        // SAFETY: prctl's further arguments, whatever they are, come in the same registers as here.
+        unsafe { (real().prctl)(option, a, b, c, d) }
     }
 
     fn mlockall(flags: c_int) -> c_int {

@@ -77,6 +77,12 @@ export! {
                 libc::SYS_fork => forking(|| (real().syscall)(number, a, b, c, d, e, f)),
                 // A child with memory of its own that goes on in this very function.
                 libc::SYS_clone if a as c_int & libc::CLONE_VM == 0 && b == 0 => forking(|| (real().syscall)(number, a, b, c, d, e, f)),
+                libc::SYS_prctl => process::prctl(fd, b, c, d, e).into(),
+                // SECCOMP_SET_MODE_STRICT and _FILTER.
+                libc::SYS_seccomp if a <= 1 => {
+                    process::confine();
+                    (real().syscall)(number, a, b, c, d, e, f)
+                }
                 libc::SYS_io_uring_setup => {
                     config::leave_to_kernel("the program uses io_uring");
                     (real().syscall)(number, a, b, c, d, e, f)

@@ -185,11 +185,18 @@ pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadli
 fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
     let mut calls = 0u32;
     loop {
-        let (kernel_first, rings) = {
-            let mut set = instance.lock().ok_or(BUSY)?;
-            set.refresh(ep);
-            (set.is_kernels_turn(), set.has_rings())
-        };
+        let mut set = instance.lock().ok_or(BUSY)?;
+        set.refresh(ep);
+        if set.is_kernels_alone() {
+            drop(set);
+            let n = sleep(ep, instance, events, deadline, mask, false)?;
+            if n > 0 || deadline.passed() {
+                return Ok(n);
+            }
+            continue;
+        }
+        let (kernel_first, rings) = (set.is_kernels_turn(), set.has_rings());
+        drop(set);
         calls = calls.wrapping_add(1);
         let mut n = if kernel_first { look_at_kernel(ep, instance, events, 0, mask)? } else { 0 };
         n += instance.lock().ok_or(BUSY)?.collect(events.get_mut(n..).unwrap_or(&mut []));
@@ -211,24 +218,32 @@ fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], dea
         if deadline.passed() {
             return Ok(0);
         }
-        let ready = instance.lock().ok_or(BUSY)?.prepare_sleep(DEPTH);
-        let slept = if ready {
-            Ok(0)
-        } else {
-            if rings && let Some(arena) = arena() {
-                stats::sleeps(arena);
-            }
-            call::epoll_wait(ep, events, deadline, mask)
-        };
-        let mut set = instance.lock().ok_or(BUSY)?;
-        set.end_sleep(DEPTH);
-        n = set.translate(ep, events, slept?);
+        n = sleep(ep, instance, events, deadline, mask, rings)?;
         if n > 0 {
-            // What the kernel brought comes first, and the rings add theirs.
-            n += set.collect(events.get_mut(n..).unwrap_or(&mut []));
             return Ok(n);
         }
     }
+}
+
+/// Sleeps in the kernel until something happens; returns how many events that are for the program.
+fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>, rings: bool) -> Ret {
+    let ready = instance.lock().ok_or(BUSY)?.prepare_sleep(DEPTH);
+    let slept = if ready {
+        Ok(0)
+    } else {
+        if rings && let Some(arena) = arena() {
+            stats::sleeps(arena);
+        }
+        call::epoll_wait(ep, events, deadline, mask)
+    };
+    let mut set = instance.lock().ok_or(BUSY)?;
+    set.end_sleep(DEPTH);
+    let mut n = set.translate(ep, events, slept?);
+    if n > 0 {
+        // What the kernel brought comes first, and the rings add theirs.
+        n += set.collect(events.get_mut(n..).unwrap_or(&mut []));
+    }
+    Ok(n)
 }
 
 /// Looks at the kernel's instance without waiting, behind the `n` events there are already; what it tells

@@ -121,6 +121,11 @@ impl Set {
         Set { ep, pid: thread::pid(), ..Set::default() }
     }
 
+    /// Whether there is nothing that only we know of.
+    pub fn is_kernels_alone(&self) -> bool {
+        self.rings == 0 && self.nested.is_empty() && self.stash.is_empty()
+    }
+
     pub fn has_rings(&self) -> bool {
         self.rings > 0
     }

@@ -18,7 +18,7 @@ use crate::pcb::block::flag;
 use crate::pcb::reap::Name;
 use crate::shm::arena;
 use crate::socket::end::{self, Closing};
-use crate::socket::{Sock, life};
+use crate::socket::{Sock, life, route};
 use crate::sys::{call, slots, thread};
 
 /// Descriptors beyond this are the kernel's.
@@ -202,6 +202,14 @@ pub fn share_all() {
         if !sock.pcb.has(flag::SHARED) {
             sock.pcb.set(flag::SHARED);
         }
+    }
+}
+
+/// Before this process gives up system calls that the way to the ring needs.
+pub fn confine_all() {
+    for sock in streams() {
+        route::pin(sock);
+        sock.pcb.set(flag::CONFINED);
     }
 }
 

@@ -78,6 +78,8 @@ pub mod flag {
     pub const ACCEPTED: u32 = 1 << 14;
     /// O_ASYNC.
     pub const ASYNC: u32 = 1 << 15;
+    /// A process that has it may not ring for room (`sys::confined`): who waits for room looks again.
+    pub const CONFINED: u32 = 1 << 16;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }

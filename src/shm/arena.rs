@@ -162,6 +162,8 @@ impl File {
                 )
             };
             if base != libc::MAP_FAILED {
+                // SAFETY: the mapping just made: a core dump would be as large as the arena.
+                unsafe { libc::madvise(base, bytes as usize, libc::MADV_DONTDUMP) };
                 return Ok(Arena { base: base.cast(), bytes });
             }
         }
@@ -257,6 +259,11 @@ impl Arena {
     /// Bytes of the arena that this process has mapped.
     pub fn mapped_bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The program ends: from now on a checker of memory shall not look here.
+    pub fn overlook(&self) {
+        crate::sys::valgrind::overlook(self.base, self.bytes);
     }
 
     /// Gives pages to a range; false where there is no room.

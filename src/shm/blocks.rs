@@ -1,7 +1,7 @@
 //! Blocks: the memory that rings are made of, in three sizes, each from a chain of freed ones or from
 //! the never-used end of the arena; and the growing of tables.
 //!
-//! Pages come with the first use of a block. A freed block keeps them, up to a few megabytes a size; what
+//! Pages come with the first use of a block. A freed block keeps them, up to some megabytes a size; what
 //! is freed beyond that is given back to the machine at once. A block whose user died before noting it is
 //! found by the circuit it was given to (`reclaim`).
 

@@ -62,7 +62,8 @@ fn pause() {
     }
 }
 
-fn single_processor() -> bool {
+/// Whether there is one processor alone; asked once.
+pub fn single_processor() -> bool {
     use once_cell::sync::OnceCell;
     static SINGLE: OnceCell<bool> = OnceCell::new();
     *SINGLE.get_or_init(|| thread::online_cpus() <= 1)

@@ -139,7 +139,10 @@ impl Endpoint {
             pollfd { fd: self.sock.fd, events: POLLPRI | self.end_events(), revents: 0 },
             pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 },
         ];
-        let needs_looks = !self.is_past_kernel() || self.sock.pcb.has(flag::SHUT_RD) || (mailbox.is_none() && self.may_have_company());
+        let needs_looks = self.peer().is_some_and(|(_, p)| p.has(flag::CONFINED))
+            || !self.is_past_kernel()
+            || self.sock.pcb.has(flag::SHUT_RD)
+            || (mailbox.is_none() && self.may_have_company());
         let until = if needs_looks { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         let polled = if self.has_room(wake_at) { Ok(0) } else { call::poll_many(&mut fds, until.left(), None) };
         self.writer_awakes();

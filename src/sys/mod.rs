@@ -5,6 +5,7 @@
 pub mod call;
 pub mod clock;
 pub mod config;
+pub mod confined;
 pub mod diag;
 pub mod environ;
 pub mod errno;
@@ -20,5 +21,6 @@ pub mod slots;
 pub mod sync;
 pub mod thread;
 pub mod trace;
+pub mod valgrind;
 
 pub use errno::Errno;

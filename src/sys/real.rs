@@ -4,7 +4,10 @@
 //! `libc::read` there would be our own export.
 
 use core::ffi::{c_char, c_int, c_long, c_short, c_uint, c_void};
-use libc::{epoll_event, fd_set, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval};
+use libc::{
+    epoll_event, fd_set, iovec, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd, rlimit, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
+    timeval,
+};
 use once_cell::sync::OnceCell;
 
 macro_rules! table {
@@ -115,6 +118,10 @@ table! {
     fn fileno(stream: *mut c_void) -> c_int;
     fn vdprintf(fd: c_int, format: *const c_char, args: *mut c_void) -> c_int;
     fn mlockall(flags: c_int) -> c_int;
+    fn prctl(option: c_int, a: size_t, b: size_t, c: size_t, d: size_t) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const rlimit) -> c_int;
+    fn getrlimit(resource: c_int, limit: *mut rlimit) -> c_int;
+    fn prlimit(pid: pid_t, resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int;
     fn syscall(number: c_long, a: size_t, b: size_t, c: size_t, d: size_t, e: size_t, f: size_t) -> c_long;
 }
 

@@ -5,8 +5,8 @@ PROGRAMS are for every day: quick, and of small packages. LONG are those of larg
 
 from . import (
     bash, busybox, debuggers, dnsmasq, git_daemon, haproxy, inetd, iperf3, java, lighttpd, memcached, mosquitto,
-    netcat, nginx, nginx_proxy, node, perl, php, postgres, python_asyncio, python_http, redis, rsync, socat, static, tls,
-    valgrind,
+    netcat, nginx, nginx_proxy, node, openssh, perl, php, postgres, python_asyncio, python_http, redis, rsync, socat, static, tls,
+    valgrind, vsftpd,
 )
 
 PROGRAMS = {
@@ -22,6 +22,8 @@ PROGRAMS = {
     "netcat": netcat,
     "postgres": postgres,
     "rsync": rsync,
+    "openssh": openssh,
+    "vsftpd": vsftpd,
     "perl": perl,
     "bash": bash,
     "inetd": inetd,
