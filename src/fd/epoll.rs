@@ -66,8 +66,8 @@ impl Instance {
         match self.lock() {
             Some(mut set) => set.forget(fd),
             None => {
-                let free = self.closed.iter().find(|c| c.compare_exchange(0, fd.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok());
-                self.has_closed.store(free.is_some(), Ordering::Relaxed);
+                let _ = self.closed.iter().find(|c| c.compare_exchange(0, fd.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok());
+                self.has_closed.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -301,6 +301,13 @@ pub fn absorb(ep: c_int, number: u32) {
 /// Prepares an instance for somebody who goes to sleep on its descriptor; true if it is ready already.
 pub fn prepare_sleep(number: u32, depth: u32) -> bool {
     instance(number).and_then(Instance::lock).is_some_and(|mut set| set.prepare_sleep(depth))
+}
+
+/// As `Set::leave_to_others`, of an instance that another holds.
+pub fn leave_to_others(number: u32) {
+    if let Some(mut set) = instance(number).and_then(Instance::lock) {
+        set.leave_to_others();
+    }
 }
 
 pub fn end_sleep(number: u32, depth: u32) {

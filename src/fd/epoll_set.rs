@@ -26,6 +26,8 @@ use crate::transport::notifier::{self, notifier};
 /// How the anchor of a ring socket is registered: the writable edge that comes with every (re-)registration
 /// makes a sleeping wait look again.
 const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLOUT) as u32 | EPOLLET as u32;
+/// How deep is looked into an instance that is added while others sleep.
+const NESTED_DEPTH: u32 = 4;
 /// Always reported.
 const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
 /// A hot socket is armed after this many looks in vain, sooner where there are many.
@@ -71,6 +73,8 @@ struct Reg {
     is_hot: bool,
     is_armed: bool,
     quiet: u32,
+    /// Threads that sleep in an inner instance by way of this registration.
+    sleeping: u32,
     /// The head of the receiving direction when nothing was ready; `NOT_IDLE` where that is to be worked out.
     idle_head: u64,
 }
@@ -100,6 +104,8 @@ pub struct Set {
     nested: Vec<u32>,
     rings: usize,
     parked: usize,
+    /// Threads that sleep here, or are about to; each is counted in the notifier as well, as soon as there is one.
+    sleeping: u32,
     notifier: u32,
     changes_seen: u64,
     /// When the kernel's instance was last looked at, 0: is to be looked at now.
@@ -218,6 +224,7 @@ impl Set {
             is_hot: false,
             is_armed: false,
             quiet: 0,
+            sleeping: 0,
             idle_head: NOT_IDLE,
         };
         match self.regs.get_mut(index as usize) {
@@ -233,7 +240,19 @@ impl Set {
         match watch {
             Watch::Ring(_) => self.begin_ring(index),
             Watch::Unjoined(_) => self.unjoined.push(index),
-            Watch::Nested(_) => self.nested.push(index),
+            Watch::Nested(inner) => {
+                self.nested.push(index);
+                if self.sleeping > 0 {
+                    // Those who sleep already sleep for this one, too.
+                    for _ in 0..self.sleeping {
+                        epoll::prepare_sleep(inner, NESTED_DEPTH);
+                    }
+                    if let Some(reg) = self.regs.get_mut(index as usize) {
+                        reg.sleeping = self.sleeping;
+                    }
+                    epoll::leave_to_others(inner);
+                }
+            }
             Watch::Kernel => {}
         }
         Ok(0)
@@ -423,6 +442,9 @@ impl Set {
     fn begin_ring(&mut self, index: u32) {
         if self.notifier == 0 {
             self.notifier = epoll::new_notifier();
+            if let Some(n) = notifier_of(self.notifier) {
+                (0..self.sleeping).for_each(|_| n.begin_sleep());
+            }
         }
         self.rings += 1;
         self.heat(index);
@@ -447,6 +469,7 @@ impl Set {
             return;
         }
         self.pid = thread::pid();
+        self.sleeping = 0;
         self.notifier = if self.rings > 0 { epoll::new_notifier() } else { 0 };
         for index in 0..self.regs.len() as u32 {
             if let Some(Watch::Ring(_)) = self.watch(index) {
@@ -555,6 +578,7 @@ impl Set {
     pub fn prepare_sleep(&mut self, depth: u32) -> bool {
         self.settle_in(self.ep);
         let number = self.notifier;
+        self.sleeping += 1;
         if let Some(n) = notifier_of(number) {
             n.begin_sleep();
         }
@@ -567,6 +591,9 @@ impl Set {
         for &i in &self.nested {
             if let (Some(Watch::Nested(inner)), 1..) = (self.watch(i), depth) {
                 ready |= epoll::prepare_sleep(inner, depth - 1);
+                if let Some(reg) = self.regs.get_mut(i as usize) {
+                    reg.sleeping += 1;
+                }
             }
         }
         ready || notifier_of(number).is_some_and(|n| n.has_news())
@@ -595,11 +622,17 @@ impl Set {
     }
 
     pub fn end_sleep(&mut self, depth: u32) {
+        // The instance may have been closed meanwhile, or forked: then nobody is counted any more.
+        let Some(others) = self.sleeping.checked_sub(1) else { return };
+        self.sleeping = others;
         if let Some(n) = notifier_of(self.notifier) {
             n.end_sleep();
         }
         for &i in &self.nested {
-            if let (Some(Watch::Nested(inner)), 1..) = (self.watch(i), depth) {
+            if let Some(reg) = self.regs.get_mut(i as usize).filter(|r| r.sleeping > 0 && depth > 0)
+                && let Watch::Nested(inner) = reg.watch
+            {
+                reg.sleeping -= 1;
                 epoll::end_sleep(inner, depth - 1);
             }
         }

@@ -113,6 +113,11 @@ impl RobustLock {
         self.0.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether `owner` holds it.
+    pub fn is_held_by(&self, owner: Owner) -> bool {
+        self.0.load(Ordering::Relaxed) == owner.0
+    }
+
     /// Makes the lock free whatever its word says: for a structure that is being made anew.
     pub fn reset(&self) {
         self.0.store(0, Ordering::Release);

@@ -102,6 +102,10 @@ impl Endpoint {
         let nonblocking = self.sock.is_nonblocking(flags);
         let deadline = Deadline::of_option(self.sock.pcb.sndtimeo_ns.load(Ordering::Relaxed));
         while source.left() > 0 {
+            if self.tx.writer.lock.is_held_by(self.sock.me().owner()) {
+                // A signal handler in the middle of a write of its own thread: nothing will move before it is done.
+                return if sent > 0 { Ok(sent) } else { Err(if nonblocking { Errno::EAGAIN } else { Errno::EINTR }) };
+            }
             if !self.make_room(source.left()) {
                 if nonblocking {
                     self.await_room();
