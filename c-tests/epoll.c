@@ -668,6 +668,61 @@ static void changed_while_another_waits(struct conn *c)
 	pthread_join(thread, NULL);
 }
 
+/* Answers four bytes at a time until the end. */
+static void *answer(void *argument)
+{
+	struct shared *s = argument;
+	char in[4];
+	for (;;) {
+		struct epoll_event got;
+		if (OK(epoll_wait(s->e, &got, 1, 10000)) != 1 || recv_all(s->c->fd, in, 4) != 4)
+			return NULL;
+		EQ(send_all(s->c->fd, in, 4), 4);
+	}
+}
+
+/* The first socket of an instance comes while another thread sleeps in it, and stays quiet for a while. */
+static void first_added_while_another_waits(struct conn *c)
+{
+	char in[4];
+	struct shared s = { c, (int)OK(epoll_create1(0)) };
+	pthread_t thread;
+	pthread_create(&thread, NULL, answer, &s);
+	sleep_ms(50);
+	watch(s.e, c->fd, EPOLLIN, 1);
+	sleep_ms(50);
+	for (int i = 0; i < 3; i++) {
+		EQ(peer_send(c, "ping", 4, 0), 4);
+		EQ(peer_poll(c, POLLIN, 5000), POLLIN);
+		EQ(peer_recv_all(c, in, 4), 4);
+		sleep_ms(30);
+	}
+	OK(peer_shutdown(c, SHUT_WR));
+	pthread_join(thread, NULL);
+}
+
+static void close_all(void *argument)
+{
+	struct shared *s = argument;
+	close(s->c->fd);
+	close(s->e);
+}
+
+/* What a child does with its copies is no matter of the parent's, who waits for a quiet socket. */
+static void a_child_closes_its_copies(struct conn *c)
+{
+	char in[4];
+	struct shared s = { c, (int)OK(epoll_create1(0)) };
+	watch(s.e, c->fd, EPOLLIN, 1);
+	for (int i = 0; i < 30; i++)
+		EQ(next(s.e, 1), 0);
+	in_child(close_all, &s);
+	peer_send_later(c, 60, "late", 4, 0);
+	EQ(next(s.e, 5000), EPOLLIN);
+	EQ(peer_join(c), 4);
+	EQ(recv_all(c->fd, in, 4), 4);
+}
+
 static void *delete_and_add_later(void *argument)
 {
 	struct shared *s = argument;
@@ -850,6 +905,8 @@ static const struct test tests[] = {
 	TEST(exclusive, EACH),
 	TEST(added_while_another_waits, EACH),
 	TEST(changed_while_another_waits, EACH),
+	TEST(first_added_while_another_waits, EACH),
+	TEST(a_child_closes_its_copies, EACH),
 	TEST(deleted_and_added_while_another_waits, EACH),
 	TEST(deleted_and_added_again, EVERY),
 	TEST(deleted_before_the_end, TWO),

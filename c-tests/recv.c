@@ -303,6 +303,19 @@ static void bad_arguments(struct conn *c)
 	EQ(recv(c->fd, in, 16, 0), 3);
 }
 
+static void a_dead_peer_is_seen_without_waiting(struct conn *c)
+{
+	char in[4];
+	ERR(recv(c->fd, in, 4, MSG_DONTWAIT), EAGAIN);
+	peer_kill(c);
+	long n = -1;
+	for (int i = 0; i < 400 && n < 0; i++) {
+		sleep_ms(5);
+		n = recv(c->fd, in, 4, MSG_DONTWAIT);
+	}
+	EQ(n, 0);
+}
+
 static const struct test tests[] = {
 	TEST(plain, EVERY),
 	TEST(peek, EVERY),
@@ -324,5 +337,6 @@ static const struct test tests[] = {
 	TEST(receive_timeout, EVERY),
 	TEST(lowat, EACH),
 	TEST(bad_arguments, EACH),
+	TEST(a_dead_peer_is_seen_without_waiting, TWO),
 };
 MAIN(tests)

@@ -193,6 +193,42 @@ static void copy_of_connection_to_file(struct conn *c)
 	EQ(recv_all(c->fd, in, 4), 4);
 }
 
+static void more_than_the_pipe_holds(struct conn *c)
+{
+	static char in[300000];
+	int pipes[2];
+	size_t done = 0;
+	OK(pipe(pipes));
+	peer_produce_later(c, 0, 0, sizeof in);
+	while (done < sizeof in) {
+		size_t n = (size_t)OK(splice(c->fd, NULL, pipes[1], NULL, sizeof in - done, 0));
+		TRUE(n > 0);
+		for (size_t got = 0; got < n;)
+			got += (size_t)OK(read(pipes[0], in + done + got, n - got));
+		done += n;
+	}
+	EQ(pattern_differs(in, 0, sizeof in), -1);
+	EQ(peer_join(c), sizeof in);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static void at_the_end_of_the_file(struct conn *c)
+{
+	int file = pattern_file(10), none[2];
+	off_t at = 10;
+	OK(peer_close(c));
+	poll_until(c->fd, POLLRDHUP, POLLRDHUP);
+	for (int i = 0; i < 3; i++)
+		EQ(sendfile(c->fd, file, &at, 100), 0);
+	OK(pipe(none));
+	ERR(sendfile(c->fd, none[0], NULL, 10), EINVAL);
+	ERR(sendfile(c->fd, -1, NULL, 10), EBADF);
+	close(none[0]);
+	close(none[1]);
+	close(file);
+}
+
 static const struct test tests[] = {
 	TEST(file_to_connection, EVERY),
 	TEST(with_an_offset, EACH),
@@ -205,5 +241,7 @@ static const struct test tests[] = {
 	TEST(splice_waits, EACH),
 	TEST(splice_refusals, EACH),
 	TEST(copy_of_connection_to_file, EACH),
+	TEST(more_than_the_pipe_holds, EACH),
+	TEST(at_the_end_of_the_file, EACH),
 };
 MAIN(tests)

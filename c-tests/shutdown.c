@@ -215,6 +215,39 @@ static void through_a_duplicate(struct conn *c)
 	EQ(recv_all(c->fd, in, 4), 4);
 }
 
+static void answers_in_pieces(void *argument)
+{
+	static char piece[8192];
+	char in[4096];
+	int fd = (int)OK(accept(*(int *)argument, NULL, NULL));
+	while (OK(recv(fd, in, sizeof in, 0)) > 0)
+		;
+	for (int i = 0; i < 10; i++) {
+		poll_until(fd, POLLOUT, POLLOUT);
+		EQ(send_all(fd, piece, sizeof piece), sizeof piece);
+		sleep_ms(2);
+	}
+	close(fd);
+}
+
+static void before_it_was_accepted(struct conn *c)
+{
+	(void)c;
+	static char bytes[100000];
+	struct sockaddr_storage addr;
+	socklen_t length;
+	int listener = tcp_listener(INET, 4, &addr, &length);
+	for (int i = 0; i < 10; i++) {
+		int fd = tcp_connect(INET, &addr, length);
+		EQ(send_all(fd, bytes, 35000), 35000);
+		OK(shutdown(fd, SHUT_WR));
+		pid_t child = fork_child(answers_in_pieces, &listener);
+		EQ(recv_all(fd, bytes, sizeof bytes), 10 * 8192);
+		join_child(child);
+		close(fd);
+	}
+}
+
 static const struct test tests[] = {
 	TEST(write_half, EVERY),	 TEST(write_half_of_the_peer, EVERY),
 	TEST(read_half, EACH),		 TEST(both, EVERY),
@@ -222,5 +255,6 @@ static const struct test tests[] = {
 	TEST(wakes_the_peers_read, EACH), TEST(wakes_our_own_read, EACH),
 	TEST(wakes_our_own_write, EACH), TEST(data_then_end, EACH),
 	TEST(full_then_shutdown, EACH),	 TEST(through_a_duplicate, EACH),
+	TEST(before_it_was_accepted, ALONE),
 };
 MAIN(tests)
