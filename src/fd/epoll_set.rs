@@ -10,13 +10,13 @@
 
 use core::sync::atomic::Ordering;
 use libc::{
-    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
-    EPOLLWAKEUP, c_int, epoll_event,
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLWAKEUP,
+    c_int, epoll_event,
 };
 
 use super::epoll;
+use super::epoll_reg::{NOT_IDLE, Reg, Watch};
 use super::table::Entry;
-use crate::pcb::block::flag;
 use crate::socket::{Endpoint, Sock, ready, route};
 use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::Ret;
@@ -28,8 +28,6 @@ use crate::transport::notifier::{self, notifier};
 const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLOUT) as u32 | EPOLLET as u32;
 /// How deep is looked into an instance that is added while others sleep.
 const NESTED_DEPTH: u32 = 4;
-/// Always reported.
-const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
 /// A hot socket is armed after this many looks in vain, sooner where there are many.
 const QUIET_LOOKS: u32 = 400;
 const QUIET_LOOKS_IF_MANY: u32 = 24;
@@ -38,57 +36,6 @@ const MANY: usize = 64;
 const KERNEL_EVERY_NS: u64 = 20_000;
 /// What may stand beside EPOLLEXCLUSIVE (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 = (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLEXCLUSIVE) as u32 | EPOLLET as u32;
-
-/// How a registration is watched.
-#[derive(Clone, Copy)]
-enum Watch {
-    /// By the kernel alone.
-    Kernel,
-    /// By the kernel, but the socket may come to the ring.
-    Unjoined(Sock),
-    Ring(Endpoint),
-    /// Another epoll instance.
-    Nested(u32),
-}
-
-/// One registration.
-struct Reg {
-    fd: c_int,
-    /// Counts the uses of this entry; part of the token.
-    generation: u32,
-    in_use: bool,
-    /// Not in use, but kept by the kernel, for when it is added again.
-    is_parked: bool,
-    /// The kernel told something while it was parked.
-    missed: bool,
-    events: u32,
-    data: u64,
-    watch: Watch,
-    /// A one-shot registration that has fired.
-    disabled: bool,
-    /// News since the last report (edge-triggered).
-    edge: bool,
-    head_seen: u64,
-    end_seen: u32,
-    is_hot: bool,
-    is_armed: bool,
-    quiet: u32,
-    /// Threads that sleep in an inner instance by way of this registration.
-    sleeping: u32,
-    /// The head of the receiving direction when nothing was ready; `NOT_IDLE` where that is to be worked out.
-    idle_head: u64,
-}
-
-/// No head is ever this.
-const NOT_IDLE: u64 = u64::MAX;
-/// Every so many looks all of a quiet socket's state is looked at, not its head alone.
-const WHOLE_LOOK_EVERY: u32 = 16;
-
-impl Reg {
-    fn is_edge_triggered(&self) -> bool {
-        self.events & EPOLLET as u32 != 0
-    }
-}
 
 /// The registrations of an instance.
 #[derive(Default)]
@@ -758,98 +705,4 @@ impl Set {
 
 fn notifier_of(number: u32) -> Option<&'static notifier::Notifier> {
     if number == 0 { None } else { notifier(crate::shm::arena()?, number) }
-}
-
-impl Reg {
-    /// Takes back what was asked of the senders.
-    fn disarm(&mut self, notifier: u32) {
-        if let Watch::Ring(endpoint) = self.watch
-            && self.is_armed
-            && notifier != 0
-        {
-            endpoint.rx.control.readable.disarm(notifier);
-            endpoint.tx.control.writable.disarm(notifier);
-            self.is_armed = false;
-        }
-    }
-
-    /// The events to report now.
-    #[inline(always)]
-    fn look(&mut self) -> u32 {
-        let Watch::Ring(endpoint) = &self.watch else { return 0 };
-        if !self.in_use {
-            return 0;
-        }
-        // Whatever makes a quiet socket ready either moves the head or comes with an event of the kernel's.
-        let head = endpoint.rx.produced.head.load(Ordering::SeqCst);
-        if head == self.idle_head && endpoint.rx.produced.fin.load(Ordering::SeqCst) == 0 && !self.quiet.is_multiple_of(WHOLE_LOOK_EVERY) {
-            return 0;
-        }
-        let found = self.look_at_all();
-        let may_be_skipped = found == 0 && self.events & EPOLLOUT as u32 == 0;
-        self.idle_head = if may_be_skipped { head } else { NOT_IDLE };
-        found
-    }
-
-    fn look_at_all(&mut self) -> u32 {
-        let Watch::Ring(endpoint) = self.watch else { return 0 };
-        if self.disabled {
-            return 0;
-        }
-        if self.is_edge_triggered() && !self.has_edge(&endpoint) {
-            return 0;
-        }
-        let ready = endpoint.readiness();
-        let mut bits = ready.bits as u16 as u32;
-        let ask = ready.ask & self.events as i16;
-        if ask != 0 {
-            bits |= call::poll_one(self.fd, ask, Deadline::NOW).map_or(0, |b| b as u16 as u32 & ask as u16 as u32);
-        }
-        bits & (self.events | ALWAYS)
-    }
-
-    /// Whether anything came since the last report of an edge-triggered registration.
-    fn has_edge(&mut self, endpoint: &Endpoint) -> bool {
-        let head = endpoint.rx.produced.head.load(Ordering::Acquire);
-        let room = endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable();
-        self.edge |= head != self.head_seen || room || endpoint.end_code() != self.end_seen;
-        self.edge
-    }
-
-    fn reported(&mut self) {
-        self.quiet = 0;
-        self.edge = false;
-        if let Watch::Ring(endpoint) = self.watch {
-            self.head_seen = endpoint.rx.produced.head.load(Ordering::Acquire);
-            self.end_seen = endpoint.end_code();
-            if endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable() {
-                endpoint.sock.pcb.clear(flag::NO_SPACE);
-            }
-        }
-        if self.events & EPOLLONESHOT as u32 != 0 {
-            self.disabled = true;
-        }
-    }
-
-    /// Asks for the next news. False if there is something to report at once.
-    fn arm(&mut self, number: u32, index: u32) -> bool {
-        let Watch::Ring(endpoint) = self.watch else { return true };
-        if number == 0 || index >= notifier::BITS {
-            // No bit to be had: the doorbell is rung for every arrival.
-            endpoint.rx.control.readable.declare_asleep();
-        } else {
-            endpoint.rx.control.readable.arm(number, index);
-        }
-        self.is_armed = true;
-        self.idle_head = NOT_IDLE;
-        if self.events & EPOLLOUT as u32 != 0 && (!endpoint.is_writable() || endpoint.sock.pcb.has(flag::NO_SPACE)) {
-            endpoint.tx.writer.wake_at.store(endpoint.wake_point(), Ordering::SeqCst);
-            if number == 0 || index >= notifier::BITS {
-                endpoint.tx.control.writable.declare_asleep();
-            } else {
-                endpoint.tx.control.writable.arm(number, index);
-            }
-        }
-        self.look() == 0
-    }
 }

@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod epoll;
+mod epoll_reg;
 pub mod epoll_set;
 pub mod poll;
 pub mod select;

@@ -1,0 +1,156 @@
+//! One registration of an epoll instance: how it is watched, what it is to report, and what it has asked of the
+//! senders.
+
+use core::sync::atomic::Ordering;
+use libc::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLONESHOT, EPOLLOUT, c_int};
+
+use crate::pcb::block::flag;
+use crate::socket::{Endpoint, Sock};
+use crate::sys::call;
+use crate::sys::clock::Deadline;
+use crate::transport::notifier;
+
+/// Always reported.
+const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
+/// How a registration is watched.
+#[derive(Clone, Copy)]
+pub enum Watch {
+    /// By the kernel alone.
+    Kernel,
+    /// By the kernel, but the socket may come to the ring.
+    Unjoined(Sock),
+    Ring(Endpoint),
+    /// Another epoll instance.
+    Nested(u32),
+}
+
+/// One registration.
+pub struct Reg {
+    pub fd: c_int,
+    /// Counts the uses of this entry; part of the token.
+    pub generation: u32,
+    pub in_use: bool,
+    /// Not in use, but kept by the kernel, for when it is added again.
+    pub is_parked: bool,
+    /// The kernel told something while it was parked.
+    pub missed: bool,
+    pub events: u32,
+    pub data: u64,
+    pub watch: Watch,
+    /// A one-shot registration that has fired.
+    pub disabled: bool,
+    /// News since the last report (edge-triggered).
+    pub edge: bool,
+    pub head_seen: u64,
+    pub end_seen: u32,
+    pub is_hot: bool,
+    pub is_armed: bool,
+    pub quiet: u32,
+    /// Threads that sleep in an inner instance by way of this registration.
+    pub sleeping: u32,
+    /// The head of the receiving direction when nothing was ready; `NOT_IDLE` where that is to be worked out.
+    pub idle_head: u64,
+}
+
+/// No head is ever this.
+pub const NOT_IDLE: u64 = u64::MAX;
+/// Every so many looks all of a quiet socket's state is looked at, not its head alone.
+const WHOLE_LOOK_EVERY: u32 = 16;
+
+impl Reg {
+    fn is_edge_triggered(&self) -> bool {
+        self.events & EPOLLET as u32 != 0
+    }
+
+    /// Takes back what was asked of the senders.
+    pub fn disarm(&mut self, notifier: u32) {
+        if let Watch::Ring(endpoint) = self.watch
+            && self.is_armed
+            && notifier != 0
+        {
+            endpoint.rx.control.readable.disarm(notifier);
+            endpoint.tx.control.writable.disarm(notifier);
+            self.is_armed = false;
+        }
+    }
+
+    /// The events to report now.
+    #[inline(always)]
+    pub fn look(&mut self) -> u32 {
+        let Watch::Ring(endpoint) = &self.watch else { return 0 };
+        if !self.in_use {
+            return 0;
+        }
+        // Whatever makes a quiet socket ready either moves the head or comes with an event of the kernel's.
+        let head = endpoint.rx.produced.head.load(Ordering::SeqCst);
+        if head == self.idle_head && endpoint.rx.produced.fin.load(Ordering::SeqCst) == 0 && !self.quiet.is_multiple_of(WHOLE_LOOK_EVERY) {
+            return 0;
+        }
+        let found = self.look_at_all();
+        let may_be_skipped = found == 0 && self.events & EPOLLOUT as u32 == 0;
+        self.idle_head = if may_be_skipped { head } else { NOT_IDLE };
+        found
+    }
+
+    fn look_at_all(&mut self) -> u32 {
+        let Watch::Ring(endpoint) = self.watch else { return 0 };
+        if self.disabled {
+            return 0;
+        }
+        if self.is_edge_triggered() && !self.has_edge(&endpoint) {
+            return 0;
+        }
+        let ready = endpoint.readiness();
+        let mut bits = ready.bits as u16 as u32;
+        let ask = ready.ask & self.events as i16;
+        if ask != 0 {
+            bits |= call::poll_one(self.fd, ask, Deadline::NOW).map_or(0, |b| b as u16 as u32 & ask as u16 as u32);
+        }
+        bits & (self.events | ALWAYS)
+    }
+
+    /// Whether anything came since the last report of an edge-triggered registration.
+    fn has_edge(&mut self, endpoint: &Endpoint) -> bool {
+        let head = endpoint.rx.produced.head.load(Ordering::Acquire);
+        let room = endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable();
+        self.edge |= head != self.head_seen || room || endpoint.end_code() != self.end_seen;
+        self.edge
+    }
+
+    pub fn reported(&mut self) {
+        self.quiet = 0;
+        self.edge = false;
+        if let Watch::Ring(endpoint) = self.watch {
+            self.head_seen = endpoint.rx.produced.head.load(Ordering::Acquire);
+            self.end_seen = endpoint.end_code();
+            if endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable() {
+                endpoint.sock.pcb.clear(flag::NO_SPACE);
+            }
+        }
+        if self.events & EPOLLONESHOT as u32 != 0 {
+            self.disabled = true;
+        }
+    }
+
+    /// Asks for the next news. False if there is something to report at once.
+    pub fn arm(&mut self, number: u32, index: u32) -> bool {
+        let Watch::Ring(endpoint) = self.watch else { return true };
+        if number == 0 || index >= notifier::BITS {
+            // No bit to be had: the doorbell is rung for every arrival.
+            endpoint.rx.control.readable.declare_asleep();
+        } else {
+            endpoint.rx.control.readable.arm(number, index);
+        }
+        self.is_armed = true;
+        self.idle_head = NOT_IDLE;
+        if self.events & EPOLLOUT as u32 != 0 && (!endpoint.is_writable() || endpoint.sock.pcb.has(flag::NO_SPACE)) {
+            endpoint.tx.writer.wake_at.store(endpoint.wake_point(), Ordering::SeqCst);
+            if number == 0 || index >= notifier::BITS {
+                endpoint.tx.control.writable.declare_asleep();
+            } else {
+                endpoint.tx.control.writable.arm(number, index);
+            }
+        }
+        self.look() == 0
+    }
+}
