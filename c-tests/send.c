@@ -69,9 +69,13 @@ static void dontwait(struct conn *c)
 	/* On a blocking descriptor, whose flag stays as it is. */
 	size_t total = fill_until_full(c->fd);
 	EQ(is_nonblock(c->fd), 0);
-	struct iovec v = { "x", 1 };
+	/* On a busy machine the kernel may find a little more room later. */
+	uint8_t byte = pattern_at(total);
+	while (send(c->fd, &byte, 1, MSG_DONTWAIT) == 1)
+		byte = pattern_at(++total);
+	struct iovec v = { &byte, 1 };
 	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
-	ERR(send(c->fd, "x", 1, MSG_DONTWAIT), EAGAIN);
+	ERR(send(c->fd, &byte, 1, MSG_DONTWAIT), EAGAIN);
 	ERR(sendmsg(c->fd, &m, MSG_DONTWAIT), EAGAIN);
 	struct mmsghdr mm = { .msg_hdr = m };
 	ERR(sendmmsg(c->fd, &mm, 1, MSG_DONTWAIT), EAGAIN);

@@ -76,7 +76,7 @@ impl Set {
 
     /// Whether there is nothing that only we know of.
     pub fn is_kernels_alone(&self) -> bool {
-        self.rings == 0 && self.nested.is_empty() && self.stash.is_empty()
+        self.rings == 0 && self.nested.is_empty() && self.stash.is_empty() && notifier_of(self.notifier).is_none_or(|n| !n.has_news())
     }
 
     pub fn has_rings(&self) -> bool {
