@@ -791,20 +791,13 @@ static void deleted_before_the_end(struct conn *c)
 	EQ(next(e, 5000), EPOLLIN | EPOLLRDHUP);
 }
 
-static void close_it(void *argument)
-{
-	struct shared *s = argument;
-	close(s->c->fd);
-	close(s->e);
-}
-
 static void deleted_before_a_fork(struct conn *c)
 {
 	char in[8];
 	struct shared s = { c, (int)OK(epoll_create1(0)) };
 	watch(s.e, c->fd, EPOLLIN, 2);
 	OK(epoll_ctl(s.e, EPOLL_CTL_DEL, c->fd, NULL));
-	in_child(close_it, &s);
+	in_child(close_all, &s);
 	EQ(peer_send(c, "abcd", 4, 0), 4);
 	poll_until(c->fd, POLLIN, POLLIN);
 	EQ(next(s.e, 50), 0);
