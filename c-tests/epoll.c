@@ -791,19 +791,30 @@ static void deleted_before_the_end(struct conn *c)
 	EQ(next(e, 5000), EPOLLIN | EPOLLRDHUP);
 }
 
+static void add_and_delete(void *argument)
+{
+	struct shared *s = argument;
+	watch(s->e, s->c->fd, EPOLLIN, 7);
+	OK(epoll_ctl(s->e, EPOLL_CTL_DEL, s->c->fd, NULL));
+}
+
+/* What one process deletes from an instance that two have is gone for both. */
 static void deleted_before_a_fork(struct conn *c)
 {
 	char in[8];
 	struct shared s = { c, (int)OK(epoll_create1(0)) };
-	watch(s.e, c->fd, EPOLLIN, 2);
-	OK(epoll_ctl(s.e, EPOLL_CTL_DEL, c->fd, NULL));
-	in_child(close_all, &s);
-	EQ(peer_send(c, "abcd", 4, 0), 4);
-	poll_until(c->fd, POLLIN, POLLIN);
-	EQ(next(s.e, 50), 0);
-	watch(s.e, c->fd, EPOLLIN, 3);
-	EQ(next(s.e, 5000), EPOLLIN);
-	EQ(recv_all(c->fd, in, 4), 4);
+	for (int i = 0; i < 2; i++) {
+		watch(s.e, c->fd, EPOLLIN, 2);
+		OK(epoll_ctl(s.e, EPOLL_CTL_DEL, c->fd, NULL));
+		in_child(i ? close_all : add_and_delete, &s);
+		EQ(peer_send(c, "abcd", 4, 0), 4);
+		poll_until(c->fd, POLLIN, POLLIN);
+		EQ(next(s.e, 50), 0);
+		watch(s.e, c->fd, EPOLLIN, 3);
+		EQ(next(s.e, 5000), EPOLLIN);
+		EQ(recv_all(c->fd, in, 4), 4);
+		OK(epoll_ctl(s.e, EPOLL_CTL_DEL, c->fd, NULL));
+	}
 }
 
 static void the_end(struct conn *c)

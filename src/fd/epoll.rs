@@ -133,7 +133,7 @@ pub fn rehome(fd: c_int, other: Sock) {
 /// Around fork: the sets are whole in the child's copy. A thread that has one may want another, nested in it: so
 /// nobody waits for one here while holding others.
 pub fn before_fork() {
-    while !all().all(|i| i.set.try_hold(Set::evict_parked)) {
+    while !all().all(|i| i.set.try_hold(Set::share)) {
         all().for_each(|i| i.set.let_go());
         thread::yield_now();
     }

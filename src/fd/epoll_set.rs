@@ -51,6 +51,8 @@ pub struct Set {
     nested: Vec<u32>,
     rings: usize,
     parked: usize,
+    /// Another process may have the instance: what is deleted must be gone for it, too.
+    is_shared: bool,
     /// Threads that sleep here, or are about to; each is counted in the notifier as well, as soon as there is one.
     sleeping: u32,
     notifier: u32,
@@ -232,7 +234,7 @@ impl Set {
 
     /// EPOLL_CTL_DEL.
     pub fn delete(&mut self, ep: c_int, fd: c_int, entry: Entry) -> Ret {
-        if let Some(index) = self.find_kept(fd).filter(|&i| self.is_ring_of(i, entry)) {
+        if let Some(index) = self.find_kept(fd).filter(|&i| !self.is_shared && self.is_ring_of(i, entry)) {
             return self.park(index);
         }
         let ret = call::epoll_ctl(ep, EPOLL_CTL_DEL, fd, 0, 0);
@@ -294,8 +296,10 @@ impl Set {
         self.remove(index);
     }
 
-    /// Ends all parked registrations in the kernel too: the instance is about to be shared with a child.
-    pub fn evict_parked(&mut self) {
+    /// The instance is about to be shared with a child: ends all parked registrations in the kernel too, and parks
+    /// no more.
+    pub fn share(&mut self) {
+        self.is_shared = true;
         if self.parked > 0 && self.pid == thread::pid() {
             for index in 0..self.regs.len() as u32 {
                 if self.regs.get(index as usize).is_some_and(|r| r.is_parked) {
