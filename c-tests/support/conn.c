@@ -146,6 +146,7 @@ enum op {
 	OP_PRODUCE,
 	OP_VERIFY,
 	OP_RING_BYTES,
+	OP_CALL,
 };
 
 struct request {
@@ -169,7 +170,7 @@ struct async {
 };
 
 /* Bytes this process has sent through the ring; -1 without the library. */
-static long ring_bytes(void)
+long ring_bytes(void)
 {
 	typedef int (*stats_function)(void *, size_t);
 	stats_function stats;
@@ -223,6 +224,7 @@ static void execute(int *fd, const struct request *r, const void *in, struct rep
 {
 	long result = -1;
 	int value;
+	peer_function called;
 	socklen_t size = sizeof value;
 	*out = NULL;
 	if (r->delay_ms > 0)
@@ -278,6 +280,12 @@ static void execute(int *fd, const struct request *r, const void *in, struct rep
 		break;
 	case OP_RING_BYTES:
 		result = ring_bytes();
+		break;
+	case OP_CALL:
+		if (r->length == sizeof called) {
+			memcpy(&called, in, sizeof called);
+			result = called(fd, (long)r->a, (long)r->b);
+		}
 		break;
 	}
 	reply->error = errno;
@@ -635,6 +643,16 @@ long peer_produce(struct conn *c, uint64_t offset, size_t length)
 long peer_verify(struct conn *c, uint64_t offset, size_t length)
 {
 	return call(c, OP_VERIFY, offset, length, NULL, 0, NULL);
+}
+
+long peer_call(struct conn *c, peer_function function, long a, long b)
+{
+	return call(c, OP_CALL, (uint64_t)a, (uint64_t)b, &function, sizeof function, NULL);
+}
+
+void peer_call_later(struct conn *c, int delay_ms, peer_function function, long a, long b)
+{
+	call_later(c, delay_ms, OP_CALL, (uint64_t)a, (uint64_t)b, &function, sizeof function);
 }
 
 void peer_send_later(struct conn *c, int delay_ms, const void *data, size_t length, int flags)

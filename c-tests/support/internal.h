@@ -14,4 +14,7 @@ void become_child(void);
 /* Closes every descriptor above standard error that is not `keep` or `keep_too`. */
 void close_descriptors(int keep, int keep_too);
 
+/* Bytes this process has sent through the ring; -1 without the library. */
+long ring_bytes(void);
+
 #endif

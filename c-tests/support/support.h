@@ -146,7 +146,11 @@ long peer_nonblock(struct conn *c, bool on);
 long peer_produce(struct conn *c, uint64_t offset, size_t length);
 /* Receives that many and compares; EBADMSG if one differs, EPIPE at an early end. */
 long peer_verify(struct conn *c, uint64_t offset, size_t length);
+/* Anything else: the function is called where the other end is, with its descriptor. */
+typedef long (*peer_function)(int *fd, long a, long b);
+long peer_call(struct conn *c, peer_function function, long a, long b);
 /* The same, begun and left to run after `delay_ms`; one at a time. */
+void peer_call_later(struct conn *c, int delay_ms, peer_function function, long a, long b);
 void peer_send_later(struct conn *c, int delay_ms, const void *data, size_t length, int flags);
 void peer_shutdown_later(struct conn *c, int delay_ms, int how);
 void peer_close_later(struct conn *c, int delay_ms);
