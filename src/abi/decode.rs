@@ -5,8 +5,13 @@ use libc::{iovec, msghdr, sockaddr, socklen_t};
 
 use crate::pcb::Address;
 use crate::sys::errno::{Ret, encode};
-use crate::sys::{Errno, call};
+use crate::sys::{Errno, call, fault};
 use crate::transport::iov::Iov;
+
+/// Whether there is memory for a `T` at `at`.
+pub fn is_there<T>(at: *const T) -> bool {
+    fault::can_read(at.cast(), size_of::<T>())
+}
 
 /// The Internet address at `addr`, if there is one; and its family.
 pub unsafe fn address(addr: *const sockaddr, len: socklen_t) -> (Option<Address>, Option<c_int>) {
@@ -45,7 +50,7 @@ pub unsafe fn buffers<'a>(iov: *const iovec, n: usize) -> Result<&'a [iovec], Er
     match n {
         0 => Ok(&[]),
         _ if n > IOV_MAX => Err(Errno::EINVAL),
-        _ if iov.is_null() => Err(Errno::EFAULT),
+        _ if !fault::can_read(iov.cast(), n * size_of::<iovec>()) => Err(Errno::EFAULT),
         // SAFETY: `n` entries, says the caller.
         _ => Ok(unsafe { core::slice::from_raw_parts(iov, n) }),
     }
@@ -53,7 +58,7 @@ pub unsafe fn buffers<'a>(iov: *const iovec, n: usize) -> Result<&'a [iovec], Er
 
 /// The buffers of a message.
 pub unsafe fn message_buffers<'a>(msg: *const msghdr) -> Result<&'a [iovec], Errno> {
-    if msg.is_null() {
+    if !is_there(msg) {
         return Err(Errno::EFAULT);
     }
     // SAFETY: a valid message, says the caller; too many buffers are EMSGSIZE for messages (recvmsg(2)).

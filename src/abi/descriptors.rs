@@ -6,6 +6,7 @@ use super::stdio;
 use crate::fd::table;
 use crate::socket::options;
 use crate::sys::errno::preserved;
+use crate::sys::fault;
 use crate::sys::real::real;
 
 /// After a descriptor was duplicated over another.
@@ -111,12 +112,15 @@ export! {
             _ => None,
         };
         if let Some(value) = answer {
-            if arg == 0 {
-                crate::sys::Errno::EFAULT.set();
-                return -1;
-            }
+            let place = arg as *mut c_int;
             // SAFETY: these requests write one int where the caller says.
-            unsafe { (arg as *mut c_int).write_unaligned(value) };
+            unsafe {
+                if !fault::can_write(place.cast(), size_of::<c_int>()) {
+                    crate::sys::Errno::EFAULT.set();
+                    return -1;
+                }
+                place.write_unaligned(value);
+            }
             return 0;
         }
         // SAFETY: as for fcntl.

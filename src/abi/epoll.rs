@@ -3,6 +3,8 @@
 use core::ffi::c_int;
 use libc::{epoll_event, sigset_t, timespec};
 
+use super::decode::is_there;
+use super::poll::deadline_of;
 use crate::fd::epoll;
 use crate::fd::table::{self, Entry};
 use crate::sys::clock::Deadline;
@@ -21,7 +23,7 @@ fn created(fd: c_int) -> c_int {
 
 unsafe fn wait(ep: c_int, events: *mut epoll_event, n: c_int, deadline: Deadline, mask: *const sigset_t) -> Option<c_int> {
     let Entry::Epoll(number) = table::lookup(ep) else { return None };
-    if n <= 0 || events.is_null() {
+    if n <= 0 || !is_there(events) || !(mask.is_null() || is_there(mask)) {
         return None;
     }
     // SAFETY: `n` writable events and a null or valid mask, says the caller.
@@ -42,7 +44,7 @@ export! {
 
     fn epoll_ctl(ep: c_int, op: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
         // SAFETY: null or an event of the caller's (which is packed).
-        let wanted = unsafe { (!event.is_null()).then(|| ((&raw const (*event).events).read_unaligned(), (&raw const (*event).u64).read_unaligned())) };
+        let wanted = unsafe { is_there(event).then(|| ((&raw const (*event).events).read_unaligned(), (&raw const (*event).u64).read_unaligned())) };
         match epoll::ctl(ep, op, fd, wanted) {
             Some(ret) => encode(ret) as c_int,
             // SAFETY: as the caller says.
@@ -63,14 +65,7 @@ export! {
     fn epoll_pwait2(ep: c_int, events: *mut epoll_event, n: c_int, timeout: *const timespec, mask: *const sigset_t) -> c_int {
         // SAFETY: as the caller says.
         unsafe {
-            let deadline = match timeout.as_ref() {
-                None => Some(Deadline::NEVER),
-                Some(t) if t.tv_sec >= 0 && (0..1_000_000_000).contains(&t.tv_nsec) => {
-                    Some(Deadline::after_ns((t.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(t.tv_nsec as u64)))
-                }
-                Some(_) => None,
-            };
-            deadline.and_then(|d| wait(ep, events, n, d, mask)).unwrap_or_else(|| (real().epoll_pwait2)(ep, events, n, timeout, mask))
+            deadline_of(timeout).and_then(|d| wait(ep, events, n, d, mask)).unwrap_or_else(|| (real().epoll_pwait2)(ep, events, n, timeout, mask))
         }
     }
 }

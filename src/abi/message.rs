@@ -3,11 +3,12 @@
 use core::ffi::{c_int, c_uint};
 use libc::{mmsghdr, msghdr, ssize_t, timespec};
 
-use super::decode::message_buffers;
+use super::decode::{is_there, message_buffers};
 use crate::fd::table;
 use crate::pcb::block::flag;
 use crate::socket::recv::receive;
 use crate::socket::{route, send::send as send_stream};
+use crate::sys::Errno;
 use crate::sys::clock::now_ns;
 use crate::sys::errno::{check, encode};
 use crate::sys::real::real;
@@ -18,7 +19,7 @@ unsafe fn for_descriptors(msg: *const msghdr, mut f: impl FnMut(c_int)) {
     // SAFETY: a message whose control buffer the kernel has accepted or written; CMSG_FIRSTHDR and
     // CMSG_NXTHDR stay within it.
     unsafe {
-        if msg.is_null() || (*msg).msg_control.is_null() {
+        if !is_there(msg) || !is_there((*msg).msg_control.cast::<libc::cmsghdr>()) {
             return;
         }
         let mut c = libc::CMSG_FIRSTHDR(msg);
@@ -97,14 +98,15 @@ export! {
         // SAFETY: as the caller says.
         unsafe {
             if table::stream(fd).is_none() {
-                if !msgs.is_null() {
-                    (0..n.min(1024) as usize).for_each(|i| share_descriptors(&raw const (*msgs.add(i)).msg_hdr));
-                }
+                (0..n.min(1024) as usize).for_each(|i| share_descriptors(&raw const (*msgs.wrapping_add(i)).msg_hdr));
                 return (real().sendmmsg)(fd, msgs, n, flags);
             }
             let mut sent = 0;
             while sent < n.min(1024) {
                 let m = msgs.add(sent as usize);
+                if !is_there(m) {
+                    return if sent > 0 { sent as c_int } else { encode(Err(Errno::EFAULT)) as c_int };
+                }
                 let ret = sendmsg(fd, &raw const (*m).msg_hdr, flags);
                 if ret < 0 {
                     return if sent > 0 { sent as c_int } else { -1 };
@@ -129,6 +131,9 @@ export! {
             let mut got = 0;
             while got < n.min(1024) {
                 let m = msgs.add(got as usize);
+                if !is_there(m) {
+                    return if got > 0 { got as c_int } else { encode(Err(Errno::EFAULT)) as c_int };
+                }
                 let ret = recvmsg(fd, &raw mut (*m).msg_hdr, flags & !libc::MSG_WAITFORONE);
                 if ret < 0 {
                     return if got > 0 { got as c_int } else { -1 };

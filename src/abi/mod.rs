@@ -22,6 +22,7 @@ mod prefixed;
 mod process;
 mod receive;
 mod send;
+mod signals;
 mod sockets;
 mod stdio;
 mod syscall;

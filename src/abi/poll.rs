@@ -3,18 +3,22 @@
 use core::ffi::c_int;
 use libc::{fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
 
+use super::decode::is_there;
 use crate::fd::poll::poll as poll_fds;
 use crate::fd::select::{Words, select as select_fds};
 use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::encode;
+use crate::sys::fault;
 use crate::sys::real::real;
 
 /// The caller's array; `None` where the real call shall say what is wrong with it.
 unsafe fn array<'a>(fds: *mut pollfd, n: nfds_t) -> Option<&'a mut [pollfd]> {
-    match (fds.is_null(), n) {
-        (_, 0) => Some(&mut []),
+    match n {
+        0 => Some(&mut []),
         // SAFETY: `n` entries, says the caller.
-        (false, 1..=1_048_576) => Some(unsafe { core::slice::from_raw_parts_mut(fds, n as usize) }),
+        1..=1_048_576 if fault::can_read(fds.cast(), n as usize * size_of::<pollfd>()) => {
+            Some(unsafe { core::slice::from_raw_parts_mut(fds, n as usize) })
+        }
         _ => None,
     }
 }
@@ -25,12 +29,18 @@ fn deadline(seconds: i64, parts: i64, unit: i64) -> Option<Deadline> {
     valid.then(|| Deadline::after_ns((seconds as u64).saturating_mul(1_000_000_000).saturating_add((parts * unit) as u64)))
 }
 
-unsafe fn deadline_of(timeout: *const timespec) -> Option<Deadline> {
-    // SAFETY: null or a timespec of the caller's.
-    match unsafe { timeout.as_ref() } {
-        None => Some(Deadline::NEVER),
-        Some(t) => deadline(t.tv_sec, t.tv_nsec, 1),
+/// The deadline of a timeout; `None` where the real call shall say what is wrong with it.
+pub(super) unsafe fn deadline_of(timeout: *const timespec) -> Option<Deadline> {
+    if timeout.is_null() {
+        return Some(Deadline::NEVER);
     }
+    // SAFETY: there is a timespec.
+    is_there(timeout).then(|| unsafe { *timeout }).and_then(|t| deadline(t.tv_sec, t.tv_nsec, 1))
+}
+
+/// Whether select has what it needs of its sets, for descriptors below `n`.
+fn are_there(sets: [*mut fd_set; 3], n: c_int) -> bool {
+    n >= 0 && sets.iter().all(|set| set.is_null() || fault::can_read(set.cast(), (n as usize).div_ceil(64) * size_of::<u64>()))
 }
 
 /// A set of the caller's as words; it has at least as many as `n` descriptors need (select(2)).
@@ -72,11 +82,11 @@ export! {
     fn select(n: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *mut timeval) -> c_int {
         // SAFETY: as the caller says.
         unsafe {
-            let until = match timeout.as_ref() {
-                None => Some(Deadline::NEVER),
-                Some(t) => deadline(t.tv_sec + t.tv_usec / 1_000_000, t.tv_usec % 1_000_000, 1000),
+            let until = match timeout.is_null() {
+                true => Some(Deadline::NEVER),
+                false => is_there(timeout).then(|| *timeout).and_then(|t| deadline(t.tv_sec + t.tv_usec / 1_000_000, t.tv_usec % 1_000_000, 1000)),
             };
-            let (Some(until), 0..) = (until, n) else { return (real().select)(n, r, w, e, timeout) };
+            let (Some(until), true) = (until, are_there([r, w, e], n)) else { return (real().select)(n, r, w, e, timeout) };
             let start = now_ns();
             let ret = select_fds(n as usize, words(r, n), words(w, n), words(e, n), until, None);
             if let Some(t) = timeout.as_mut() {
@@ -91,7 +101,9 @@ export! {
     fn pselect(n: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *const timespec, mask: *const sigset_t) -> c_int {
         // SAFETY: as the caller says.
         unsafe {
-            let (Some(until), 0..) = (deadline_of(timeout), n) else { return (real().pselect)(n, r, w, e, timeout, mask) };
+            let (Some(until), true) = (deadline_of(timeout), are_there([r, w, e], n)) else {
+                return (real().pselect)(n, r, w, e, timeout, mask);
+            };
             encode(select_fds(n as usize, words(r, n), words(w, n), words(e, n), until, mask.as_ref())) as c_int
         }
     }

@@ -3,10 +3,11 @@
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
-use super::decode::{with_buffer, with_vector};
+use super::decode::{is_there, with_buffer, with_vector};
 use crate::fd::table;
 use crate::socket::recv::receive;
-use crate::sys::errno::check;
+use crate::sys::Errno;
+use crate::sys::errno::{check, encode};
 use crate::sys::real::real;
 
 /// The flags of preadv2(2) that a socket takes; without an offset (-1) the call is then readv(2).
@@ -93,7 +94,10 @@ export! {
                 })
             });
             // A connected stream socket tells no address (recvfrom(2)).
-            if ret >= 0 && !by_kernel && !addr.is_null() && !len.is_null() {
+            if ret >= 0 && !by_kernel && !addr.is_null() {
+                if !is_there(len) {
+                    return encode(Err(Errno::EFAULT));
+                }
                 *len = 0;
             }
             ret

@@ -144,7 +144,7 @@ export! {
         // SAFETY: as the caller says.
         unsafe {
             let Some(sock) = table::stream(fd) else { return (real().setsockopt)(fd, level, name, value, len) };
-            let int = (len as usize >= size_of::<c_int>() && !value.is_null()).then(|| value.cast::<c_int>().read_unaligned());
+            let int = (len as usize >= size_of::<c_int>() && decode::is_there(value.cast::<c_int>())).then(|| value.cast::<c_int>().read_unaligned());
             match options::set(sock, level, name, int) {
                 Set::Done => 0,
                 Set::Refused(e) => encode(Err(e)) as c_int,

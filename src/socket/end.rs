@@ -20,6 +20,7 @@ use crate::sys::errno::Ret;
 use crate::sys::trace::trace;
 use crate::sys::{Errno, call, diag};
 use crate::transport::direction::Path;
+use crate::transport::stream::Refused;
 
 /// Takes SO_ERROR: told once.
 pub fn take_error(sock: Sock) -> Option<Errno> {
@@ -103,6 +104,15 @@ impl Endpoint {
         }
         if self.circuit.pcbs[1 - self.link.side].load(Ordering::Acquire) != 0 || self.peer_end() == End::Open {
             reap::release_side(self.sock.arena, self.link, 1 - self.link.side);
+        }
+    }
+
+    /// Why the ring moved nothing, for the program.
+    #[cold]
+    pub fn refused(&self, why: Refused) -> Errno {
+        match why {
+            Refused::Damaged => self.damaged(),
+            Refused::Fault => Errno::EFAULT,
         }
     }
 

@@ -160,7 +160,6 @@ impl Endpoint {
             && self.rx.reader.kernel_left.load(Ordering::Acquire) == 1
             && self.sock.pcb.rcvlowat.load(Ordering::Relaxed) <= 1
             && self.rx.control.urgent.load(Ordering::Acquire) == 0
-            && !sink.faults()
         {
             let n = self.take(sink, usize::MAX, false)?;
             if n > 0 {
@@ -234,9 +233,6 @@ impl Endpoint {
         if !self.is_past_kernel() {
             return self.receive_left(sink, flags, peek);
         }
-        if sink.faults() && self.has_bytes(1) {
-            return Err(Errno::EFAULT);
-        }
         let lowat = self.sock.pcb.rcvlowat.load(Ordering::Relaxed).max(1) as usize;
         self.receive_slowly(sink, peek, nonblocking, if flags & MSG_WAITALL != 0 { usize::MAX } else { lowat })
     }
@@ -244,7 +240,7 @@ impl Endpoint {
     #[inline(always)]
     fn take(&self, sink: &mut Iov, most: usize, peek: bool) -> Ret {
         let n = stream::pop(self.rx, self.sock.arena, self.sock.me(), self.may_have_company(), sink, most, peek, || self.is_current())
-            .map_err(|_| self.damaged())?;
+            .map_err(|why| self.refused(why))?;
         if n > 0 && !peek {
             self.wake_writer();
         }
@@ -262,7 +258,11 @@ impl Endpoint {
             if peek {
                 got = self.take(&mut sink.fork(), most, true)?;
             } else {
-                got += self.take(sink, most, false)?;
+                match self.take(sink, most, false) {
+                    Ok(n) => got += n,
+                    Err(_) if got > 0 => return Ok(got),
+                    Err(e) => return Err(e),
+                }
             }
             if got >= target || (sink.left() == 0 && got == 0 && self.has_bytes(1)) || (got > 0 && (most != usize::MAX || ended)) {
                 return Ok(got);

@@ -61,9 +61,6 @@ impl Endpoint {
             Some(Ok(())) => return Ok(all),
             Some(Err(e)) => return Err(signalled(e, flags)),
         }
-        if source.faults() {
-            return Err(Errno::EFAULT);
-        }
         if flags & MSG_OOB != 0 {
             self.mark_urgent(source);
         }
@@ -92,7 +89,7 @@ impl Endpoint {
     #[inline(always)]
     fn push_one(&self, source: &mut Iov) -> Ret {
         stream::push(self.tx, self.sock.arena, self.sock.me(), self.may_have_company(), source, || self.is_current(), || self.wake_reader())
-            .map_err(|_| self.damaged())
+            .map_err(|why| self.refused(why))
     }
 
     /// The ring is full: more room is made, waited for, or said to be missing.
@@ -110,7 +107,7 @@ impl Endpoint {
                 if nonblocking {
                     self.await_room();
                     // Room may have come before the flag was up: then there will be no edge for it.
-                    let n = self.push(source)?;
+                    let n = self.push(source).or_else(|e| if sent > 0 { Ok(0) } else { Err(e) })?;
                     if n == 0 {
                         return if sent > 0 { Ok(sent) } else { Err(Errno::EAGAIN) };
                     }
@@ -122,7 +119,11 @@ impl Endpoint {
                 }
             }
             match self.before_send() {
-                None => sent += self.push(source)?,
+                None => match self.push(source) {
+                    Ok(n) => sent += n,
+                    Err(_) if sent > 0 => return Ok(sent),
+                    Err(e) => return Err(e),
+                },
                 Some(Ok(())) => return Ok(sent + source.left()),
                 Some(Err(_)) if sent > 0 => return Ok(sent),
                 Some(Err(e)) => return Err(signalled(e, flags)),

@@ -95,8 +95,7 @@ impl Endpoint {
         if sink.left() == 0 {
             return Ok(0);
         }
-        sink.put_byte(mark.byte);
-        Ok(1)
+        if sink.put_byte(mark.byte) { Ok(1) } else { Err(Errno::EFAULT) }
     }
 
     /// SIOCATMARK.

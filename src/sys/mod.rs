@@ -9,6 +9,7 @@ pub mod confined;
 pub mod diag;
 pub mod environ;
 pub mod errno;
+pub mod fault;
 #[cfg(not(loom))]
 pub mod futex;
 pub mod mailbox;

@@ -5,8 +5,8 @@
 
 use core::ffi::{c_char, c_int, c_long, c_short, c_uint, c_void};
 use libc::{
-    epoll_event, fd_set, iovec, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd, rlimit, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
-    timeval,
+    epoll_event, fd_set, iovec, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd, rlimit, sigaction, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
+    timespec, timeval,
 };
 use once_cell::sync::OnceCell;
 
@@ -117,6 +117,8 @@ table! {
     fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut c_void) -> *mut c_void;
     fn fileno(stream: *mut c_void) -> c_int;
     fn vdprintf(fd: c_int, format: *const c_char, args: *mut c_void) -> c_int;
+    fn sigaction(signal: c_int, new: *const sigaction, old: *mut sigaction) -> c_int;
+    fn signal(signal: c_int, handler: size_t) -> size_t;
     fn mlockall(flags: c_int) -> c_int;
     fn prctl(option: c_int, a: size_t, b: size_t, c: size_t, d: size_t) -> c_int;
     fn setrlimit(resource: c_int, limit: *const rlimit) -> c_int;

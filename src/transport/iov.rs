@@ -2,7 +2,7 @@
 
 use libc::{c_void, iovec, size_t};
 
-use crate::sys::Errno;
+use crate::sys::{Errno, fault};
 
 unsafe extern "C" {
     fn memcpy(to: *mut c_void, from: *const c_void, n: size_t) -> *mut c_void;
@@ -38,17 +38,6 @@ impl<'a> Iov<'a> {
         Ok(Iov { rest: buffers, done: 0, left: left.min(MOST_BYTES), discard: false })
     }
 
-    /// Whether some buffer cannot be memory of a program: below the first mappable page or beyond the end
-    /// of user space (EFAULT). Other bad pointers are not recognised.
-    #[inline(always)]
-    pub fn faults(&self) -> bool {
-        const LOWEST: usize = 64 << 10;
-        const END: usize = 1 << 47;
-        let bad =
-            |b: &iovec| b.iov_len > 0 && ((b.iov_base as usize) < LOWEST || (b.iov_base as usize).checked_add(b.iov_len).is_none_or(|end| end > END));
-        !self.discard && self.rest.iter().any(bad)
-    }
-
     /// A place for `n` bytes that nobody wants.
     pub fn nowhere(n: usize) -> Iov<'static> {
         Iov { rest: &[], done: 0, left: n, discard: true }
@@ -65,30 +54,37 @@ impl<'a> Iov<'a> {
         self.left
     }
 
-    /// Calls `f(part, done, n)` for the pieces that make up the next `n` bytes, `done` of them before this.
+    /// Calls `f(part, done, n)` for the pieces that make up the next `n` bytes, `done` of them before this, while
+    /// it answers true. Returns the last answer.
     #[inline(always)]
-    fn each(&self, n: usize, mut f: impl FnMut(*mut u8, usize, usize)) {
+    fn each(&self, n: usize, mut f: impl FnMut(*mut u8, usize, usize) -> bool) -> bool {
         let (mut done, mut skip) = (0, self.done);
         for b in self.rest {
             if done == n {
                 break;
             }
             let part = (b.iov_len - skip).min(n - done);
-            f(b.iov_base.cast::<u8>().wrapping_add(skip), done, part);
+            if !f(b.iov_base.cast::<u8>().wrapping_add(skip), done, part) {
+                return false;
+            }
             done += part;
             skip = 0;
         }
+        true
     }
 
     /// Copies the next `n` bytes (at most `left`) to the ring of `size` bytes (a power of two) at `ring`,
-    /// from offset `at` on and around its end.
+    /// from offset `at` on and around its end. False where the program has no such memory (EFAULT).
     ///
     /// # Safety
     /// `ring` is valid for `size` bytes, and `n <= size`. Others may read there meanwhile: the bytes count
     /// only once published.
     #[inline(always)]
-    pub unsafe fn send_to(&self, ring: *mut u8, size: usize, at: usize, n: usize) {
+    pub unsafe fn send_to(&self, ring: *mut u8, size: usize, at: usize, n: usize) -> bool {
         self.each(n, |part, done, len| {
+            if !fault::can_read(part, len) {
+                return false;
+            }
             let at = (at + done) & (size - 1);
             let first = len.min(size - at);
             // SAFETY: both pieces lie within the ring; the caller's buffer holds `len` bytes (`new`).
@@ -96,27 +92,31 @@ impl<'a> Iov<'a> {
                 copy(ring.add(at), part, first);
                 copy(ring, part.wrapping_add(first), len - first);
             }
-        });
+            true
+        })
     }
 
-    /// Copies `n` bytes (at most `left`, beyond the first `skip`) from the ring into the buffers.
+    /// Copies `n` bytes (at most `left`) from the ring into the buffers. False as for `send_to`.
     ///
     /// # Safety
     /// As for `send_to`.
     #[inline(always)]
-    pub unsafe fn receive_from(&self, ring: *const u8, size: usize, at: usize, n: usize) {
-        if self.discard {
-            return;
-        }
-        self.each(n, |part, done, len| {
-            let at = (at + done) & (size - 1);
-            let first = len.min(size - at);
-            // SAFETY: as above, the other way round.
-            unsafe {
-                copy(part, ring.add(at), first);
-                copy(part.wrapping_add(first), ring, len - first);
-            }
-        });
+    pub unsafe fn receive_from(&self, ring: *const u8, size: usize, at: usize, n: usize) -> bool {
+        self.discard
+            || self.each(n, |part, done, len| {
+                // SAFETY: the caller's buffer, all of which is overwritten now.
+                if unsafe { !fault::can_write(part, len) } {
+                    return false;
+                }
+                let at = (at + done) & (size - 1);
+                let first = len.min(size - at);
+                // SAFETY: as above, the other way round.
+                unsafe {
+                    copy(part, ring.add(at), first);
+                    copy(part.wrapping_add(first), ring, len - first);
+                }
+                true
+            })
     }
 
     /// The next `n` bytes are done.
@@ -136,17 +136,25 @@ impl<'a> Iov<'a> {
     /// The very last byte, if there is any.
     pub fn last_byte(&self) -> Option<u8> {
         let b = self.rest.iter().rev().find(|b| b.iov_len > 0).filter(|_| self.left > 0)?;
+        let last = b.iov_base.cast::<u8>().wrapping_add(b.iov_len - 1);
         // SAFETY: within the caller's buffer (`new`).
-        Some(unsafe { b.iov_base.cast::<u8>().add(b.iov_len - 1).read() })
+        fault::can_read(last, 1).then(|| unsafe { last.read() })
     }
 
-    /// Puts one byte into the first buffer.
-    pub fn put_byte(&mut self, byte: u8) {
+    /// Puts one byte into the first buffer; false where there is no such memory (EFAULT).
+    pub fn put_byte(&mut self, byte: u8) -> bool {
         if let Some(b) = self.rest.iter().find(|b| b.iov_len > 0).filter(|_| self.left > 0 && !self.discard) {
-            // SAFETY: as above.
-            unsafe { b.iov_base.cast::<u8>().add(self.done).write(byte) };
+            let at = b.iov_base.cast::<u8>().wrapping_add(self.done);
+            // SAFETY: as above; the byte is overwritten.
+            unsafe {
+                if !fault::can_write(at, 1) {
+                    return false;
+                }
+                at.write(byte);
+            }
         }
         self.advance(1);
+        true
     }
 
     /// Receives from the anchor `fd` with `flags`, at most `most` bytes; the caller says how many of them

@@ -26,6 +26,20 @@ pub(super) const REWIND_BYTES: u64 = if cfg!(loom) { 2 } else { 16 << 10 };
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damaged;
 
+/// Why nothing was moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    Damaged,
+    /// The program's buffer is not there.
+    Fault,
+}
+
+impl From<Damaged> for Refused {
+    fn from(_: Damaged) -> Refused {
+        Refused::Damaged
+    }
+}
+
 /// A segment's memory.
 struct Memory {
     at: *mut u8,
@@ -52,7 +66,7 @@ pub fn push(
     source: &mut Iov,
     valid: impl Fn() -> bool,
     mut published: impl FnMut(),
-) -> Result<usize, Damaged> {
+) -> Result<usize, Refused> {
     let held = d.writer.lock.acquire_if(contended, me.owner(), &System(arena));
     if !valid() {
         return Ok(0);
@@ -81,7 +95,12 @@ pub fn push(
             break;
         }
         // SAFETY: the segment's memory is valid for its size, a power of two; `n` is at most that.
-        unsafe { source.send_to(memory.at, memory.bytes as usize, ((head - memory.start) & (memory.bytes - 1)) as usize, n as usize) };
+        if unsafe { !source.send_to(memory.at, memory.bytes as usize, ((head - memory.start) & (memory.bytes - 1)) as usize, n as usize) } {
+            if total == 0 {
+                return Err(Refused::Fault);
+            }
+            break;
+        }
         if d.produced.head.compare_exchange(head, head.wrapping_add(n), Ordering::SeqCst, Ordering::Relaxed).is_err() {
             continue;
         }
@@ -164,7 +183,9 @@ pub mod stash {
             kept.direction = name(d);
             let n = source.left().min(BYTES - kept.len.min(BYTES));
             // SAFETY: `len + n` bytes fit.
-            unsafe { source.send_to(kept.bytes.as_mut_ptr().add(kept.len), BYTES, 0, n) };
+            if unsafe { !source.send_to(kept.bytes.as_mut_ptr().add(kept.len), BYTES, 0, n) } {
+                return 0;
+            }
             source.advance(n);
             kept.len += n;
             ANY.store(true, Ordering::Relaxed);
@@ -267,7 +288,7 @@ pub fn pop(
     most: usize,
     peek: bool,
     valid: impl Fn() -> bool,
-) -> Result<usize, Damaged> {
+) -> Result<usize, Refused> {
     let held = d.reader.lock.acquire_if(contended, me.owner(), &System(arena));
     if !valid() {
         return Ok(0);
@@ -292,7 +313,7 @@ pub fn pop(
         if ready == 0 {
             // The writer went on in the next segment, and this one is read to its end.
             if last.wrapping_sub(number) as usize >= SEGMENTS {
-                return Err(Damaged);
+                return Err(Refused::Damaged);
             }
             let next = number.wrapping_add(1);
             if !peek {
@@ -303,7 +324,12 @@ pub fn pop(
         }
         let n = ready.min(want);
         // SAFETY: as in `push`.
-        unsafe { sink.receive_from(memory.at, memory.bytes as usize, ((tail - memory.start) & (memory.bytes - 1)) as usize, n as usize) };
+        if unsafe { !sink.receive_from(memory.at, memory.bytes as usize, ((tail - memory.start) & (memory.bytes - 1)) as usize, n as usize) } {
+            if total == 0 {
+                return Err(Refused::Fault);
+            }
+            break;
+        }
         if !peek && d.consumed.tail.compare_exchange(tail, tail + n, Ordering::SeqCst, Ordering::Relaxed).is_err() {
             tail = d.consumed.tail.load(Ordering::Relaxed);
             number = d.consumed.segment.load(Ordering::Relaxed);
