@@ -11,7 +11,7 @@ use once_cell::sync::OnceCell;
 use super::epoll_set::Set;
 use super::table;
 use crate::shm::owner::Me;
-use crate::shm::{arena, arena::joined};
+use crate::shm::{Arena, arena, arena::joined};
 use crate::socket::Sock;
 use crate::socket::spin::{self, Peer};
 use crate::socket::{route, stats};
@@ -108,8 +108,10 @@ pub fn close(number: u32) {
     let Some(i) = instance(number) else { return };
     if i.descriptors.load(Ordering::Acquire) == 1 {
         let notifier = i.lock().map_or(0, |mut set| set.dissolve());
-        if let (Some(arena), true) = (joined(), notifier != 0) {
-            notifier::free(&arena.lock(), notifier);
+        if notifier != 0
+            && let Some(lock) = joined().and_then(Arena::try_lock)
+        {
+            notifier::free(&lock, notifier);
         }
     }
     i.descriptors.fetch_sub(1, Ordering::AcqRel);
@@ -320,5 +322,5 @@ pub fn end_sleep(number: u32, depth: u32) {
 pub fn new_notifier() -> u32 {
     let Some(arena) = arena() else { return 0 };
     let Some(me) = Me::get(arena) else { return 0 };
-    notifier::allocate(&arena.lock(), me.slot()).unwrap_or(0)
+    arena.try_lock().and_then(|lock| notifier::allocate(&lock, me.slot())).unwrap_or(0)
 }

@@ -14,7 +14,7 @@ use crate::sys::trace::trace;
 
 /// Makes the connection of PCB `index` findable and joins its other end if that is there already.
 pub fn publish(arena: &Arena, index: u32, key: Key, state: State) {
-    let lock = arena.lock();
+    let Some(lock) = arena.try_lock() else { return };
     let Some(p) = pcb(arena, index) else { return };
     table::bind_connection(&lock, index, key, state);
     let Some((other, q)) = table::connected(arena, key.reversed()) else { return };

@@ -34,7 +34,21 @@ impl Name {
 /// The socket has ended, in the way `how`: frees its PCB, and its circuit once both ends have.
 /// Whoever notices may say so; the first does it.
 pub fn release(arena: &Arena, name: Name, how: End) {
-    release_locked(&arena.lock(), name, how);
+    match arena.try_lock() {
+        Some(lock) => release_locked(&lock, name, how),
+        None => tell_end(arena, name, how),
+    }
+}
+
+/// Where the table cannot be changed now: the other end is told all the same. What is left goes with this process.
+#[cold]
+fn tell_end(arena: &Arena, name: Name, how: End) {
+    let link = name.find(arena).and_then(|p| Link::of(p.link.load(Ordering::Acquire)));
+    if let Some((link, c)) = link.and_then(|l| Some((l, circuit(arena, l.circuit)?)))
+        && c.generation.load(Ordering::Acquire) == link.generation
+    {
+        c.set_end(link.side, how);
+    }
 }
 
 fn release_locked(lock: &TableLock, name: Name, how: End) {
@@ -48,7 +62,7 @@ fn release_locked(lock: &TableLock, name: Name, how: End) {
 
 /// Takes a PCB out of its circuit, as if it had been reset; the socket stays.
 pub fn unlink(arena: &Arena, name: Name) {
-    let lock = arena.lock();
+    let Some(lock) = arena.try_lock() else { return tell_end(arena, name, End::Reset) };
     let Some(p) = name.find(arena) else { return };
     if let Some(link) = Link::of(p.link.swap(0, Ordering::AcqRel)) {
         leave_circuit(&lock, link, End::Reset);
@@ -68,14 +82,14 @@ fn leave_circuit(lock: &TableLock, link: Link, how: End) {
 
 /// One side of a circuit has ended, as the kernel says.
 pub fn release_side(arena: &Arena, link: Link, side: usize) {
-    let lock = arena.lock();
+    let lock = arena.try_lock();
     let Some(c) = circuit(arena, link.circuit).filter(|c| c.generation.load(Ordering::Acquire) == link.generation) else { return };
     let index = c.pcbs[side & 1].load(Ordering::Acquire);
-    match pcb(arena, index) {
-        Some(p) if Link::of(p.link.load(Ordering::Acquire)).is_some_and(|l| l.circuit == link.circuit && l.side == side) => {
-            release_locked(&lock, Name::of(index, p), how_it_ended(arena, p));
-        }
-        _ => c.set_end(side, End::Clean),
+    let ended = pcb(arena, index).filter(|p| Link::of(p.link.load(Ordering::Acquire)).is_some_and(|l| l.circuit == link.circuit && l.side == side));
+    match (ended, lock) {
+        (Some(p), Some(lock)) => release_locked(&lock, Name::of(index, p), how_it_ended(arena, p)),
+        (Some(p), None) => c.set_end(side, how_it_ended(arena, p)),
+        (None, _) => c.set_end(side, End::Clean),
     }
 }
 
@@ -135,7 +149,7 @@ pub fn sweep(arena: &Arena, ask: bool) -> Swept {
         })
         .map(|(index, p)| (Name::of(index, p), how_it_ended(arena, p)))
         .collect();
-    let lock = arena.lock();
+    let Some(lock) = (if ask { Some(arena.lock()) } else { arena.try_lock() }) else { return swept };
     for (name, how) in ended {
         release_locked(&lock, name, how);
         swept.sockets += 1;

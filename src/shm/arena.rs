@@ -5,13 +5,14 @@
 //! never a SIGBUS, and given back with `MADV_REMOVE`; neither needs a descriptor (madvise(2)).
 
 use core::fmt::Write;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use libc::c_int;
 use once_cell::sync::OnceCell;
 
 use super::layout::{ARENA_BYTES, FIXED_BYTES, Header, MAGIC, PAGE_BYTES, VERSION};
-use super::owner::Me;
+use super::owner::{Me, System};
 use super::{Shared, lock};
+use crate::sys::clock::now_ns;
 use crate::sys::real::real;
 use crate::sys::signal::Blocked;
 use crate::sys::trace::{Buffer, trace, warn};
@@ -31,6 +32,11 @@ pub struct Arena {
 unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
+
+/// Nobody holds the table lock this long, if it runs.
+const PATIENCE_NS: u64 = 50_000_000;
+/// The owner of the table lock that this process last waited for in vain: it is not waited for again.
+static STUCK: AtomicU64 = AtomicU64::new(0);
 
 static ARENA: OnceCell<Option<Arena>> = OnceCell::new();
 
@@ -283,10 +289,25 @@ impl Arena {
         }
     }
 
-    /// Takes the table lock, with signals held off.
+    /// Takes the table lock, with signals held off, for as long as that takes.
     pub fn lock(&self) -> TableLock<'_> {
         let signals = Blocked::all();
-        TableLock { arena: self, _held: self.header().lock.acquire(Me::bootstrap().owner(), &super::owner::System(self)), _signals: signals }
+        TableLock { arena: self, _held: self.header().lock.acquire(Me::bootstrap().owner(), &System(self)), _signals: signals }
+    }
+
+    /// As `lock`, but waits no longer for a process that does not get on: one that was stopped (SIGSTOP) in the
+    /// middle. What needs the lock is then left undone, which nothing but memory depends on.
+    pub fn try_lock(&self) -> Option<TableLock<'_>> {
+        let signals = Blocked::all();
+        let mut seen = (STUCK.load(Ordering::Relaxed), 0);
+        let held = self.header().lock.acquire_unless(Me::bootstrap().owner(), &System(self), |owner| {
+            if seen.0 != owner.0 {
+                seen = (owner.0, now_ns());
+            }
+            now_ns().saturating_sub(seen.1) > PATIENCE_NS
+        });
+        STUCK.store(if held.is_some() { 0 } else { seen.0 }, Ordering::Relaxed);
+        Some(TableLock { arena: self, _held: held?, _signals: signals })
     }
 }
 

@@ -67,7 +67,15 @@ impl RobustLock {
         if self.0.compare_exchange(0, me.0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             return Held::Mine(self);
         }
-        self.acquire_contended(me, liveness)
+        self.acquire_contended(me, liveness, |_| false).unwrap_or(Held::Nested)
+    }
+
+    /// As `acquire`, but gives up where `is_hopeless`, asked now and then with the owner, says so.
+    pub fn acquire_unless<'a>(&'a self, me: Owner, liveness: &impl Liveness, is_hopeless: impl FnMut(Owner) -> bool) -> Option<Held<'a>> {
+        if self.0.compare_exchange(0, me.0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            return Some(Held::Mine(self));
+        }
+        self.acquire_contended(me, liveness, is_hopeless)
     }
 
     /// As `acquire`; where the lock is not `contended`, because the process has one thread and shares what is
@@ -83,16 +91,20 @@ impl RobustLock {
     }
 
     #[cold]
-    fn acquire_contended<'a>(&'a self, me: Owner, liveness: &impl Liveness) -> Held<'a> {
+    fn acquire_contended<'a>(&'a self, me: Owner, liveness: &impl Liveness, mut is_hopeless: impl FnMut(Owner) -> bool) -> Option<Held<'a>> {
         let mut turns = 0u32;
         loop {
             let word = self.0.load(Ordering::Relaxed);
             if word == me.0 {
-                return Held::Nested;
+                return Some(Held::Nested);
             }
-            let dead = word != 0 && turns > SPINS && turns.is_multiple_of(YIELDS_BETWEEN_CHECKS) && !liveness.is_alive(Owner(word));
+            let ask = word != 0 && turns > SPINS && turns.is_multiple_of(YIELDS_BETWEEN_CHECKS);
+            let dead = ask && !liveness.is_alive(Owner(word));
             if (word == 0 || dead) && self.0.compare_exchange(word, me.0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                return Held::Mine(self);
+                return Some(Held::Mine(self));
+            }
+            if ask && is_hopeless(Owner(word)) {
+                return None;
             }
             turns = turns.wrapping_add(1);
             if turns < SPINS { spin_hint() } else { liveness.yield_now() }

@@ -51,6 +51,10 @@ pub mod arena {
             TableLock { arena: self, in_use: self.in_use.lock().unwrap() }
         }
 
+        pub fn try_lock(&self) -> Option<TableLock<'_>> {
+            Some(self.lock())
+        }
+
         /// Blocks in use.
         pub fn blocks_in_use(&self) -> usize {
             self.lock().in_use.borrow().iter().filter(|&&used| used).count()

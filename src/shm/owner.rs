@@ -64,7 +64,7 @@ pub fn forget() {
 #[cold]
 fn register(arena: &Arena) -> Option<Me> {
     let (pid, start) = (thread::pid(), thread::start_time(thread::pid()));
-    let table = arena.lock();
+    let table = arena.try_lock()?;
     if SLOT.load(Ordering::Relaxed) == 0 {
         let slot = free_slot(&table)?;
         let process = process(arena, slot)?;

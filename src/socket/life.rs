@@ -44,7 +44,7 @@ pub fn create(fd: c_int, family: c_int, nonblocking: bool) -> Option<Sock> {
     }
     let (arena, me) = member()?;
     let cookie = call::cookie(fd).ok()?;
-    let lock = arena.lock();
+    let lock = arena.try_lock()?;
     let (index, pcb) = table::allocate(&lock, cookie, me.slot())?;
     pcb.fd.store(fd as u32, Ordering::Relaxed);
     pcb.put(flag::NONBLOCK, nonblocking);
@@ -83,9 +83,9 @@ pub fn adopt(fd: c_int) -> Option<Sock> {
 
 /// After listen(2).
 pub fn listening(sock: Sock, backlog: c_int) {
-    if let Some(local) = options::name(sock.fd, false) {
-        sock.pcb.backlog.store(backlog.max(0) as u32, Ordering::Relaxed);
-        table::bind_listener(&sock.arena.lock(), sock.index, local);
+    sock.pcb.backlog.store(backlog.max(0) as u32, Ordering::Relaxed);
+    if let (Some(local), Some(lock)) = (options::name(sock.fd, false), sock.arena.try_lock()) {
+        table::bind_listener(&lock, sock.index, local);
     }
 }
 
@@ -128,7 +128,9 @@ fn publish(sock: Sock, remote: Option<Address>, state: State) {
 pub fn disconnected(sock: Sock) {
     route::pin(sock);
     end::leave(sock);
-    table::unbind(&sock.arena.lock(), sock.index);
+    if let Some(lock) = sock.arena.try_lock() {
+        table::unbind(&lock, sock.index);
+    }
 }
 
 /// Another descriptor of this process refers to the socket.

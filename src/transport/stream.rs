@@ -255,7 +255,7 @@ pub fn class(d: &Direction) -> Class {
 /// where there is no room, in the chain or in the arena.
 pub fn append(d: &Direction, arena: &Arena, me: Me, class: Class, circuit: u32) -> bool {
     // Signals are held off by the table lock: no handler comes between the choice of head and the store.
-    let table = arena.lock();
+    let Some(table) = arena.try_lock() else { return false };
     let Some(held) = d.writer.lock.try_acquire(me.owner()) else { return false };
     if held.is_nested() {
         return false;
@@ -352,7 +352,9 @@ fn release(d: &Direction, arena: &Arena, number: u32, next: u32) {
     let block = Block(d.segment(number).block.load(Ordering::Relaxed));
     let goes_on = d.segment(next).block.load(Ordering::Relaxed) == block.0;
     if d.consumed.segment.compare_exchange(number, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() && !goes_on {
-        blocks::free(&arena.lock(), block);
+        if let Some(table) = arena.try_lock() {
+            blocks::free(&table, block);
+        }
     }
 }
 
