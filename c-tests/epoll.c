@@ -879,7 +879,64 @@ static void idle_wait_uses_no_processor(struct conn *c)
 	TRUE(ms < 100);
 }
 
+/* ---- edges in a hurry ---- */
+
+/* Reads `length` bytes as event loops do: until EAGAIN, then the next edge. */
+static long read_by_edges(int fd, int e, char *to, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = read(fd, to, length);
+		if (n > 0) {
+			to += n;
+			length -= (size_t)n;
+			continue;
+		}
+		if (n == 0 || errno != EAGAIN)
+			return -1;
+		struct epoll_event got = { 0 };
+		bool first = true;
+		do {
+			int count = epoll_wait(e, &got, 1, first ? 0 : 5000);
+			if (count < 0 || (count == 0 && !first))
+				return errno = ETIMEDOUT, -1;
+			first = false;
+		} while (!(got.events & EPOLLIN));
+	}
+	return 0;
+}
+
+/* Answers each of `rounds` messages of 64 bytes, or with `begins` sends them and takes the answers. */
+static long talk_by_edges(int *fd, long rounds, long begins)
+{
+	char message[64] = { 0 };
+	int e = (int)OK(epoll_create1(0));
+	struct epoll_event wanted = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
+	set_nonblock(*fd, true);
+	OK(epoll_ctl(e, EPOLL_CTL_ADD, *fd, &wanted));
+	long ret = 0;
+	for (long i = 0; i < rounds && ret == 0; i++) {
+		if (begins && write(*fd, message, sizeof message) != sizeof message)
+			ret = -1;
+		if (ret == 0)
+			ret = read_by_edges(*fd, e, message, sizeof message);
+		if (ret == 0 && !begins && write(*fd, message, sizeof message) != sizeof message)
+			ret = -1;
+	}
+	close(e);
+	set_nonblock(*fd, false);
+	return ret;
+}
+
+static void no_edge_is_lost(struct conn *c)
+{
+	peer_call_later(c, 0, talk_by_edges, 20000, false);
+	EQ(talk_by_edges(&c->fd, 20000, true), 0);
+	EQ(peer_join(c), 0);
+	exchange(c, 2);
+}
+
 static const struct test tests[] = {
+	TEST(no_edge_is_lost, TWO),
 	TEST(level, EVERY),
 	TEST(waits, EVERY),
 	TEST(edge, EVERY),

@@ -24,6 +24,19 @@ pub enum Watch {
     Nested(u32),
 }
 
+/// What makes an edge.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    head: u64,
+    end: u32,
+}
+
+impl Progress {
+    fn of(endpoint: &Endpoint) -> Progress {
+        Progress { head: endpoint.rx.produced.head.load(Ordering::Acquire), end: endpoint.end_code() }
+    }
+}
+
 /// One registration.
 pub struct Reg {
     pub fd: c_int,
@@ -41,8 +54,9 @@ pub struct Reg {
     pub disabled: bool,
     /// News since the last report (edge-triggered).
     pub edge: bool,
-    pub head_seen: u64,
-    pub end_seen: u32,
+    /// How far the other end had come at the last report, and at the last look.
+    pub told: Progress,
+    pub looked: Progress,
     pub is_hot: bool,
     pub is_armed: bool,
     pub quiet: u32,
@@ -111,22 +125,21 @@ impl Reg {
 
     /// Whether anything came since the last report of an edge-triggered registration.
     fn has_edge(&mut self, endpoint: &Endpoint) -> bool {
-        let head = endpoint.rx.produced.head.load(Ordering::Acquire);
-        let room = endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable();
-        self.edge |= head != self.head_seen || room || endpoint.end_code() != self.end_seen;
+        // Before readiness is looked at: what comes after this is another edge.
+        self.looked = Progress::of(endpoint);
+        if self.events & EPOLLOUT as u32 != 0 && endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable() {
+            endpoint.sock.pcb.clear(flag::NO_SPACE);
+            self.edge = true;
+        }
+        self.edge |= self.looked != self.told;
         self.edge
     }
 
+    /// What the last look found is reported.
     pub fn reported(&mut self) {
         self.quiet = 0;
         self.edge = false;
-        if let Watch::Ring(endpoint) = self.watch {
-            self.head_seen = endpoint.rx.produced.head.load(Ordering::Acquire);
-            self.end_seen = endpoint.end_code();
-            if endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable() {
-                endpoint.sock.pcb.clear(flag::NO_SPACE);
-            }
-        }
+        self.told = self.looked;
         if self.events & EPOLLONESHOT as u32 != 0 {
             self.disabled = true;
         }

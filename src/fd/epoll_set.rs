@@ -15,7 +15,7 @@ use libc::{
 };
 
 use super::epoll;
-use super::epoll_reg::{NOT_IDLE, Reg, Watch};
+use super::epoll_reg::{NOT_IDLE, Progress, Reg, Watch};
 use super::table::Entry;
 use crate::socket::{Endpoint, Sock, ready, route};
 use crate::sys::clock::{Deadline, now_ns};
@@ -168,8 +168,8 @@ impl Set {
             watch,
             disabled: false,
             edge: true,
-            head_seen: 0,
-            end_seen: 0,
+            told: Progress::default(),
+            looked: Progress::default(),
             is_hot: false,
             is_armed: false,
             quiet: 0,
