@@ -6,7 +6,7 @@ use libc::{iovec, msghdr, sockaddr, socklen_t};
 use crate::pcb::Address;
 use crate::sys::errno::{Ret, encode};
 use crate::sys::{Errno, call, fault};
-use crate::transport::iov::Iov;
+use crate::transport::iov::{Iov, MOST_BYTES, can_be_memory};
 
 /// Whether there is memory for a `T` at `at`.
 pub fn is_there<T>(at: *const T) -> bool {
@@ -29,12 +29,22 @@ pub unsafe fn address(addr: *const sockaddr, len: socklen_t) -> (Option<Address>
     (call::socket_address(&storage).map(Address::from), Some(c_int::from(storage.ss_family)))
 }
 
-/// Runs `f` on a cursor over one buffer.
+/// Runs `f` on a cursor over one buffer, of which one call takes no more than it can.
 #[inline(always)]
 pub unsafe fn with_buffer(buf: *mut libc::c_void, n: usize, f: impl FnOnce(&mut Iov) -> Ret) -> isize {
-    let one = [iovec { iov_base: buf, iov_len: n }];
+    let one = [iovec { iov_base: buf, iov_len: n.min(MOST_BYTES) }];
     // SAFETY: the caller's buffer is valid for `n` bytes.
     encode(unsafe { Iov::new(&one) }.and_then(|mut iov| f(&mut iov)))
+}
+
+/// The same for read(2) and write(2), which look at the buffer before they cut it down.
+#[inline(always)]
+pub unsafe fn with_whole_buffer(buf: *mut libc::c_void, n: usize, f: impl FnOnce(&mut Iov) -> Ret) -> isize {
+    if !can_be_memory(buf, n) {
+        return encode(Err(Errno::EFAULT));
+    }
+    // SAFETY: as the caller says.
+    unsafe { with_buffer(buf, n, f) }
 }
 
 const IOV_MAX: usize = 1024;
@@ -56,13 +66,16 @@ pub unsafe fn buffers<'a>(iov: *const iovec, n: usize) -> Result<&'a [iovec], Er
     }
 }
 
-/// The buffers of a message.
+/// The buffers of a message whose other parts are as they must be.
 pub unsafe fn message_buffers<'a>(msg: *const msghdr) -> Result<&'a [iovec], Errno> {
     if !is_there(msg) {
         return Err(Errno::EFAULT);
     }
     // SAFETY: a valid message, says the caller; too many buffers are EMSGSIZE for messages (recvmsg(2)).
     unsafe {
+        if !(*msg).msg_name.is_null() && ((*msg).msg_namelen as i32) < 0 {
+            return Err(Errno::EINVAL);
+        }
         if (*msg).msg_iovlen > IOV_MAX {
             return Err(Errno(libc::EMSGSIZE));
         }

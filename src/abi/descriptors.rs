@@ -107,7 +107,7 @@ export! {
         };
         let answer = match request_word as u64 {
             libc::FIONREAD => options::readable_bytes(sock),
-            libc::TIOCOUTQ if options::sends_by_ring(sock) => Some(0),
+            libc::TIOCOUTQ => options::unsent_bytes(sock),
             _ if request_word == SIOCATMARK => options::at_mark(sock),
             _ => None,
         };

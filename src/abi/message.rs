@@ -4,12 +4,13 @@ use core::ffi::{c_int, c_uint};
 use libc::{mmsghdr, msghdr, ssize_t, timespec};
 
 use super::decode::{is_there, message_buffers};
+use super::poll::deadline_of;
+use super::send::{FOR_JUDGING, judged};
 use crate::fd::table;
 use crate::pcb::block::flag;
 use crate::socket::recv::receive;
-use crate::socket::{route, send::send as send_stream};
+use crate::socket::{options, route, send::send as send_stream};
 use crate::sys::Errno;
-use crate::sys::clock::now_ns;
 use crate::sys::errno::{check, encode};
 use crate::sys::real::real;
 use crate::transport::iov::Iov;
@@ -61,6 +62,11 @@ export! {
             }
             encode(message_buffers(msg).and_then(|b| {
                 let mut source = Iov::new(b)?;
+                let extras = !(*msg).msg_name.is_null() || (*msg).msg_controllen != 0 || flags & libc::MSG_FASTOPEN != 0;
+                if extras && options::sends_by_ring(sock) {
+                    let empty = msghdr { msg_iovlen: 0, ..*msg };
+                    judged(check((real().sendmsg)(fd, &empty, FOR_JUDGING | flags & libc::MSG_FASTOPEN)))?;
+                }
                 send_stream(sock, &mut source, flags, || check((real().sendmsg)(fd, msg, flags)))
             }))
         }
@@ -88,7 +94,7 @@ export! {
             if ret.is_ok() && !by_kernel {
                 (*msg).msg_namelen = 0;
                 (*msg).msg_controllen = 0;
-                (*msg).msg_flags = flags & libc::MSG_OOB;
+                (*msg).msg_flags = flags & (libc::MSG_OOB | libc::MSG_CMSG_CLOEXEC);
             }
             encode(ret)
         }
@@ -126,7 +132,10 @@ export! {
                 (0..ret.max(0) as usize).for_each(|i| for_descriptors(&raw const (*msgs.add(i)).msg_hdr, table::forget));
                 return ret;
             }
-            let limit = timeout.as_ref().map(|t| now_ns().saturating_add(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64));
+            if !timeout.is_null() && !is_there(timeout) {
+                return encode(Err(Errno::EFAULT)) as c_int;
+            }
+            let Some(deadline) = deadline_of(timeout) else { return encode(Err(Errno::EINVAL)) as c_int };
             let mut flags = flags;
             let mut got = 0;
             while got < n.min(1024) {
@@ -140,8 +149,11 @@ export! {
                 }
                 (*m).msg_len = ret as c_uint;
                 got += 1;
-                if ret == 0 || limit.is_some_and(|l| now_ns() >= l) {
-                    break;
+                if let Some(left) = deadline.left() {
+                    timeout.write(left);
+                    if deadline.passed() {
+                        break;
+                    }
                 }
                 if flags & libc::MSG_WAITFORONE != 0 {
                     flags |= libc::MSG_DONTWAIT;

@@ -15,8 +15,8 @@ use crate::sys::real::real;
 unsafe fn array<'a>(fds: *mut pollfd, n: nfds_t) -> Option<&'a mut [pollfd]> {
     match n {
         0 => Some(&mut []),
-        // SAFETY: `n` entries, says the caller.
         1..=1_048_576 if fault::can_read(fds.cast(), n as usize * size_of::<pollfd>()) => {
+            // SAFETY: `n` entries, says the caller.
             Some(unsafe { core::slice::from_raw_parts_mut(fds, n as usize) })
         }
         _ => None,

@@ -3,7 +3,7 @@
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
-use super::decode::{is_there, with_buffer, with_vector};
+use super::decode::{is_there, with_buffer, with_vector, with_whole_buffer};
 use crate::fd::table;
 use crate::socket::recv::receive;
 use crate::sys::Errno;
@@ -33,7 +33,7 @@ export! {
                 None => (real().read)(fd, buf, n),
                 // read(2) of nothing does not wait; recv(2) does.
                 Some(_) if n == 0 => 0,
-                Some(sock) => with_buffer(buf, n, |sink| receive(sock, sink, 0, || check((real().read)(fd, buf, n)))),
+                Some(sock) => with_whole_buffer(buf, n, |sink| receive(sock, sink, 0, || check((real().read)(fd, buf, n)))),
             }
         }
     }

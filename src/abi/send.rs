@@ -3,12 +3,22 @@
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
-use super::decode::{with_buffer, with_vector};
+use super::decode::{with_buffer, with_vector, with_whole_buffer};
 use super::receive::RWF_OF_SOCKETS;
 use crate::fd::table;
-use crate::socket::{route, send::send as send_stream};
-use crate::sys::errno::check;
+use crate::socket::{options, route, send::send as send_stream};
+use crate::sys::Errno;
+use crate::sys::errno::{Ret, check};
 use crate::sys::real::real;
+
+/// Flags of a call with nothing to send, which the kernel only makes to judge the other arguments.
+pub(super) const FOR_JUDGING: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// What the kernel says about the arguments of such a call; what it says about the anchor is of no interest.
+pub(super) fn judged(ret: Ret) -> Result<(), Errno> {
+    const OF_ARGUMENTS: [c_int; 7] = [libc::EFAULT, libc::EINVAL, libc::EISCONN, libc::EMSGSIZE, libc::ENOBUFS, libc::EOPNOTSUPP, libc::EPERM];
+    ret.map(|_| ()).or_else(|e| if OF_ARGUMENTS.contains(&e.0) { Err(e) } else { Ok(()) })
+}
 
 export! {
     fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
@@ -16,7 +26,7 @@ export! {
         unsafe {
             match table::stream(fd) {
                 None => (real().write)(fd, buf, n),
-                Some(sock) => with_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, 0, || check((real().write)(fd, buf, n)))),
+                Some(sock) => with_whole_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, 0, || check((real().write)(fd, buf, n)))),
             }
         }
     }
@@ -63,10 +73,16 @@ export! {
         // SAFETY: as the caller says.
         unsafe {
             let Some(sock) = table::stream(fd) else { return (real().sendto)(fd, buf, n, flags, addr, len) };
-            if flags & libc::MSG_FASTOPEN != 0 {
+            let fast_open = flags & libc::MSG_FASTOPEN;
+            if fast_open != 0 {
                 route::pin(sock);
             }
-            with_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, flags, || check((real().sendto)(fd, buf, n, flags, addr, len))))
+            with_buffer(buf.cast_mut(), n, |source| {
+                if (!addr.is_null() || fast_open != 0) && options::sends_by_ring(sock) {
+                    judged(check((real().sendto)(fd, core::ptr::null(), 0, FOR_JUDGING | fast_open, addr, len)))?;
+                }
+                send_stream(sock, source, flags, || check((real().sendto)(fd, buf, n, flags, addr, len)))
+            })
         }
     }
 }

@@ -80,6 +80,8 @@ pub mod flag {
     pub const ASYNC: u32 = 1 << 15;
     /// A process that has it may not ring for room (`sys::confined`): who waits for room looks again.
     pub const CONFINED: u32 = 1 << 16;
+    /// A send found the kernel full: the socket does not leave it before there is room.
+    pub const KERNEL_FULL: u32 = 1 << 17;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }

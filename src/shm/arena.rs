@@ -16,7 +16,7 @@ use crate::sys::clock::now_ns;
 use crate::sys::real::real;
 use crate::sys::signal::Blocked;
 use crate::sys::trace::{Buffer, trace, warn};
-use crate::sys::{Errno, call, config, fault};
+use crate::sys::{Errno, call, config};
 
 const MADV_POPULATE_WRITE: c_int = 23;
 const PATH_BYTES: usize = 256;
@@ -62,9 +62,7 @@ fn join_arena() -> Option<&'static Arena> {
                 return None;
             }
             let _signals = Blocked::all();
-            let arena = Arena::open(true).inspect_err(|why| warn(format_args!("sockets stay with the kernel: {why}"))).ok()?;
-            fault::watch();
-            Some(arena)
+            Arena::open(true).inspect_err(|why| warn(format_args!("sockets stay with the kernel: {why}"))).ok()
         })
         .as_ref()
 }

@@ -195,6 +195,13 @@ pub fn readable_bytes(sock: Sock) -> Option<c_int> {
     Some(left.saturating_add(queued).saturating_sub(u64::from(at_mark)).min(c_int::MAX as u64) as c_int)
 }
 
+/// Bytes that the other end has not taken (SIOCOUTQ, tcp(7)): what is beyond its share of what may be queued, since
+/// the kernel counts what the other end has in its buffer as taken. `None` where the kernel is to be asked.
+pub fn unsent_bytes(sock: Sock) -> Option<c_int> {
+    let ep = sock.endpoint().filter(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)?;
+    Some(ep.tx.queued()?.saturating_sub(ep.queue_bytes() / 2).min(c_int::MAX as u64) as c_int)
+}
+
 /// Whether the socket's sending direction is on the ring.
 pub fn sends_by_ring(sock: Sock) -> bool {
     sock.endpoint().is_some_and(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)

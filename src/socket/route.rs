@@ -13,6 +13,7 @@ use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::lock::Held;
 use crate::shm::owner::System;
+use crate::sys::clock::Deadline;
 use crate::sys::errno::preserved;
 use crate::sys::signal::Blocked;
 use crate::sys::trace::trace;
@@ -133,7 +134,7 @@ impl Endpoint {
         {
             PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
         }
-        if self.tx.path() == Path::Ready && matches!(self.rx.path(), Path::Ready | Path::Switching | Path::Ring) {
+        if self.tx.path() == Path::Ready && matches!(self.rx.path(), Path::Ready | Path::Switching | Path::Ring) && !self.is_kernel_full() {
             self.switch();
         }
     }
@@ -155,6 +156,18 @@ impl Endpoint {
             sock.pcb.set(flag::ANCHOR_READY);
         }
         done.is_ok()
+    }
+
+    /// Whether a program that was told that there is no room would find some on the ring that it must not.
+    fn is_kernel_full(&self) -> bool {
+        if !self.sock.pcb.has(flag::KERNEL_FULL) {
+            return false;
+        }
+        let has_room = call::poll_one(self.sock.fd, libc::POLLOUT, Deadline::NOW) != Ok(0);
+        if has_room {
+            self.sock.pcb.clear(flag::KERNEL_FULL);
+        }
+        !has_room
     }
 
     /// Moves the sending direction to the ring, unless bytes are just on their way into the kernel.

@@ -42,9 +42,13 @@ pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() ->
                 route::pin(sock);
             }
             let ret = kernel();
-            if let Ok(n) = ret {
-                add(&COUNTERS.kernel_tx_bytes, n as u64);
-                add(&COUNTERS.kernel_tx_messages, 1);
+            match ret {
+                Ok(n) => {
+                    add(&COUNTERS.kernel_tx_bytes, n as u64);
+                    add(&COUNTERS.kernel_tx_messages, 1);
+                }
+                Err(Errno::EAGAIN) => sock.pcb.set(flag::KERNEL_FULL),
+                Err(_) => {}
             }
             ret
         }

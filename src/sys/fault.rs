@@ -6,7 +6,7 @@
 //! `landline_faults`). A handler of SIGSEGV and SIGBUS looks the faulting instruction up there. Everything else it
 //! hands to the program's own handler, which `sigaction` and `signal` keep for it meanwhile, or to the default.
 //!
-//! The handler comes with the first socket of ours, is left out while the program ignores the signal, and is gone
+//! The handler comes when it is first needed, is left out while the program ignores the signal, and is gone
 //! where the program installs its own behind the C library's back: then a bad pointer is a crash.
 
 use core::ffi::{c_int, c_void};
@@ -52,6 +52,15 @@ macro_rules! touch {
     };
 }
 
+/// Nothing may be touched before the handler is there.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn be_watching() {
+    if !WATCHING.load(Ordering::Relaxed) {
+        watch();
+    }
+}
+
 /// Calls `touch` with an address in every page of the `n` bytes at `at`, while it answers true.
 #[inline(always)]
 fn all_pages(at: usize, n: usize, touch: impl Fn(usize) -> bool) -> bool {
@@ -76,6 +85,8 @@ fn all_pages(at: usize, n: usize, touch: impl Fn(usize) -> bool) -> bool {
 #[inline(always)]
 pub fn can_read(at: *const u8, n: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
+    be_watching();
+    #[cfg(target_arch = "x86_64")]
     let touch = |at: usize| {
         // SAFETY: reads a byte; where there is none the handler goes on at the label.
         unsafe { touch!("cmp byte ptr [{at}], 0", at) };
@@ -92,6 +103,8 @@ pub fn can_read(at: *const u8, n: usize) -> bool {
 /// No Rust value lies there.
 #[inline(always)]
 pub unsafe fn can_write(at: *mut u8, n: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    be_watching();
     #[cfg(target_arch = "x86_64")]
     let touch = |at: usize| {
         // SAFETY: writes a byte that the caller gives up; where there is none the handler goes on at the label.
@@ -184,15 +197,19 @@ fn install_over(signal: c_int, theirs: &sigaction) -> Ret {
 }
 
 /// From now on a bad pointer is told from a good one. Harmless to call again.
+#[cold]
 pub fn watch() {
-    WATCHING.store(cfg!(target_arch = "x86_64"), Ordering::Relaxed);
+    if !cfg!(target_arch = "x86_64") {
+        return;
+    }
     for signal in WATCHED {
         let (Ok(theirs), Some(action)) = (installed(signal), Action::of(signal)) else { continue };
-        if WATCHING.load(Ordering::Relaxed) && theirs.sa_sigaction != libc::SIG_IGN && theirs.sa_sigaction != ours() {
+        if theirs.sa_sigaction != libc::SIG_IGN && theirs.sa_sigaction != ours() {
             action.set(&theirs);
             let _ = install_over(signal, &theirs);
         }
     }
+    WATCHING.store(true, Ordering::Relaxed);
 }
 
 /// sigaction(2) as the program sees it.

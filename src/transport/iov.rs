@@ -9,7 +9,13 @@ unsafe extern "C" {
 }
 
 /// One call moves no more (MAX_RW_COUNT of the kernel; read(2), notes).
-const MOST_BYTES: usize = 0x7fff_f000;
+pub const MOST_BYTES: usize = 0x7fff_f000;
+
+/// Whether `n` bytes at `at` lie where a program's memory can be (the kernel's access_ok).
+pub fn can_be_memory(at: *const c_void, n: size_t) -> bool {
+    const END: usize = (1 << 56) - 4096;
+    at.addr().checked_add(n).is_some_and(|end| end <= END)
+}
 
 /// Buffers of the caller's, partly done.
 pub struct Iov<'a> {
@@ -25,7 +31,7 @@ impl<'a> Iov<'a> {
     /// The buffers of a call.
     ///
     /// # Errors
-    /// `EINVAL` where the lengths overflow.
+    /// `EINVAL` where a length is negative, `EFAULT` where a buffer lies beyond what a program can have (readv(2)).
     ///
     /// # Safety
     /// Every buffer is readable (for sending) or writable (for receiving) for its length for as long as
@@ -33,7 +39,13 @@ impl<'a> Iov<'a> {
     pub unsafe fn new(buffers: &'a [iovec]) -> Result<Iov<'a>, Errno> {
         let mut left = 0usize;
         for b in buffers {
-            left = left.checked_add(b.iov_len).filter(|&n| n <= isize::MAX as usize).ok_or(Errno::EINVAL)?;
+            if b.iov_len > isize::MAX as usize {
+                return Err(Errno::EINVAL);
+            }
+            if !can_be_memory(b.iov_base, b.iov_len) {
+                return Err(Errno::EFAULT);
+            }
+            left = left.saturating_add(b.iov_len);
         }
         Ok(Iov { rest: buffers, done: 0, left: left.min(MOST_BYTES), discard: false })
     }

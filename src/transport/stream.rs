@@ -351,10 +351,11 @@ pub fn pop(
 fn release(d: &Direction, arena: &Arena, number: u32, next: u32) {
     let block = Block(d.segment(number).block.load(Ordering::Relaxed));
     let goes_on = d.segment(next).block.load(Ordering::Relaxed) == block.0;
-    if d.consumed.segment.compare_exchange(number, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() && !goes_on {
-        if let Some(table) = arena.try_lock() {
-            blocks::free(&table, block);
-        }
+    if d.consumed.segment.compare_exchange(number, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        && !goes_on
+        && let Some(table) = arena.try_lock()
+    {
+        blocks::free(&table, block);
     }
 }
 
