@@ -128,10 +128,17 @@ static long settled_poll(int *fd, long events, long unused)
 	return settled(look_poll, *fd, events);
 }
 
+/* An acknowledgement may be delayed (RFC 1122, 4.2.3.2), and with it the next state. */
 static long settled_state(int *fd, long unused, long unused_too)
 {
 	(void)unused, (void)unused_too;
-	return settled(look_state, *fd, 0);
+	long now = settled(look_state, *fd, 0);
+	for (int looks = 0; looks < 300; looks++, now = look_state(fd, 0, 0)) {
+		if (now != TCP_FIN_WAIT1 && now != TCP_CLOSING && now != TCP_LAST_ACK)
+			break;
+		sleep_ms(1);
+	}
+	return now;
 }
 
 const char *bits(int fd)
@@ -146,7 +153,7 @@ const char *there_bits(struct conn *c)
 
 const char *state(int fd)
 {
-	return state_name((int)settled(look_state, fd, 0));
+	return state_name((int)settled_state(&fd, 0, 0));
 }
 
 const char *there_state(struct conn *c)
