@@ -64,6 +64,7 @@ export! {
         unsafe {
             match table::stream(fd) {
                 None => (real().send)(fd, buf, n, flags),
+                Some(_) if flags & libc::MSG_FASTOPEN != 0 => sendto(fd, buf, n, flags, core::ptr::null(), 0),
                 Some(sock) => with_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, flags, || check((real().send)(fd, buf, n, flags)))),
             }
         }

@@ -40,7 +40,8 @@ impl Endpoint {
             return Some(Ok(()));
         }
         match self.peer_end() {
-            End::Open => self.sock.pcb.has(flag::SHUT_RD).then_some(Ok(())),
+            End::Open if self.sock.pcb.has(flag::SHUT_RD) => Some(take_error(self.sock).map_or(Ok(()), Err)),
+            End::Open => None,
             End::Clean => Some(Ok(())),
             End::Reset => {
                 self.settle_end();
@@ -67,7 +68,10 @@ impl Endpoint {
     #[inline(always)]
     pub fn may_send(&self) -> bool {
         let pcb = self.sock.pcb;
-        self.peer_end() == End::Open && pcb.so_error.load(Ordering::Relaxed) == 0 && !pcb.has(flag::SHUT_WR | flag::BROKEN)
+        self.peer_end() == End::Open
+            && self.tx.control.deaf.load(Ordering::Relaxed) == 0
+            && pcb.so_error.load(Ordering::Relaxed) == 0
+            && !pcb.has(flag::SHUT_WR | flag::BROKEN)
     }
 
     #[cold]
@@ -80,7 +84,13 @@ impl Endpoint {
         if pcb.has(flag::SHUT_WR | flag::BROKEN) {
             return Some(Err(Errno::EPIPE));
         }
-        // The first send after the other end closed is answered with RST: the next one gets EPIPE.
+        // The first send after the other end closed, or shut down both ways, is answered with RST: the next one gets
+        // EPIPE.
+        if let (End::Open, Some((_, peer))) = (self.peer_end(), self.peer()) {
+            peer.so_error.store(Errno::ECONNRESET.0 as u32, Ordering::Release);
+            peer.set(flag::BROKEN);
+            self.wake_peer();
+        }
         pcb.so_error.store(Errno::EPIPE.0 as u32, Ordering::Release);
         pcb.set(flag::BROKEN);
         Some(Ok(()))
@@ -158,6 +168,9 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
     if how != libc::SHUT_WR {
         sock.pcb.set(flag::SHUT_RD);
         super::wait::wake_own(sock);
+    }
+    if sock.pcb.has(flag::SHUT_RD) && sock.pcb.has(flag::SHUT_WR) {
+        ep.rx.control.deaf.store(1, Ordering::SeqCst);
     }
     Ok(0)
 }

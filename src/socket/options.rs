@@ -170,6 +170,7 @@ pub fn tcp_state(sock: Sock, level: c_int, option: c_int) -> Option<u8> {
         return None;
     }
     let ep = sock.endpoint().filter(|ep| ep.is_on_ring())?;
+    ep.look_at_anchor();
     let (sent_fin, got_fin) = (sock.pcb.has(flag::SHUT_WR), ep.rx.is_finished() || ep.peer_end() == End::Clean);
     Some(match (sent_fin, got_fin) {
         _ if ep.peer_end() == End::Reset || sock.pcb.has(flag::BROKEN) => TCP_CLOSE,

@@ -122,6 +122,10 @@ impl Endpoint {
                     return if sent > 0 { Ok(sent) } else { Err(e) };
                 }
             }
+            if sent > 0 && !self.may_send() {
+                // What ended it is told to the next call.
+                return Ok(sent);
+            }
             match self.before_send() {
                 None => match self.push(source) {
                     Ok(n) => sent += n,
@@ -129,7 +133,6 @@ impl Endpoint {
                     Err(e) => return Err(e),
                 },
                 Some(Ok(())) => return Ok(sent + source.left()),
-                Some(Err(_)) if sent > 0 => return Ok(sent),
                 Some(Err(e)) => return Err(signalled(e, flags)),
             }
             if !self.is_current() {

@@ -113,7 +113,8 @@ pub struct Control {
     /// Set by senders, taken by the receiver that makes room.
     pub writable: WaitWord,
     path: AtomicU32,
-    _pad: AtomicU32,
+    /// 1 once the receiving end has shut down both ways: what comes now is answered with RST (RFC 1122, 4.2.2.13).
+    pub deaf: AtomicU32,
     /// How many bytes went through the kernel before the switch.
     pub kernel_bytes: AtomicU64,
     /// Urgent data (tcp(7)): position after the urgent byte in the stream, plus one, shifted left by 8,
@@ -174,7 +175,7 @@ impl Direction {
         ] {
             word.store(0, Ordering::Relaxed);
         }
-        for word in [&self.produced.segment, &self.produced.fin, &self.produced.cpu, &self.consumed.segment, &self.consumed.cpu, &self.control.path] {
+        for word in [&self.produced.segment, &self.produced.fin, &self.produced.cpu, &self.consumed.segment, &self.consumed.cpu, &self.control.path, &self.control.deaf] {
             word.store(0, Ordering::Relaxed);
         }
         for s in &self.segments {
