@@ -19,7 +19,7 @@ export LANDLINE_LIB ?= $(abspath $(LIBRARY))
 export LANDLINE_CMD ?= $(abspath $(COMMAND))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-full units loom c-tests stress programs test-suites check layers bench install clean
+.PHONY: help deps build demo test test-full units loom c-tests probe stress programs test-suites check layers bench install clean
 
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ build: deps ## The library and the command, in target/release
 demo: build ## Redis and nginx, unmodified, over the kernel and over Landline, side by side
 	@tests/demo
 
-test: build ## The everyday tests: units, loom, C tests, a short stress, real programs
+test: build ## The everyday tests: units, loom, C tests and probe, a short stress, real programs
 	@tests/suite
 
 test-full: build ## Everything, with the long stress runs
@@ -49,6 +49,9 @@ loom: ## Ring, doorbell and locks under the loom model checker
 
 c-tests: build ## The C tests, on the plain kernel and preloaded
 	@tests/suite c-tests
+
+probe: build ## Hundreds of questions about sockets, asked of the kernel and of the library
+	@tests/suite probe
 
 stress: build ## The long stress runs: random kills, 10 GB checked byte by byte
 	@tests/suite --full stress

@@ -1,5 +1,6 @@
 """What the runners of the C tests and of the probe have in common."""
 import contextlib
+import ctypes
 import fcntl
 import os
 import pathlib
@@ -13,11 +14,19 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 
 
+CLONE_NEWNET = 0x40000000
+
+
+def _loopback_up():
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    fcntl.ioctl(s, 0x8914, struct.pack("16sH14s", b"lo", 0x49, b""))  # SIOCSIFFLAGS: up, running
+    s.close()
+
+
 def own_network(script):
     """Starts the script again in a network namespace of its own, where that is allowed."""
     if os.environ.get("C_TESTS_OWN_NETWORK"):
-        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        fcntl.ioctl(s, 0x8914, struct.pack("16sH14s", b"lo", 0x49, b""))  # SIOCSIFFLAGS: up, running
+        _loopback_up()
         return
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         return
@@ -25,6 +34,12 @@ def own_network(script):
         return
     os.environ["C_TESTS_OWN_NETWORK"] = "1"
     os.execvp("unshare", ["unshare", "-n", sys.executable, str(pathlib.Path(script).resolve()), *sys.argv[1:]])
+
+
+def another_network():
+    """For Popen's preexec_fn: a namespace for this child alone, where the script has one of its own."""
+    if os.environ.get("C_TESTS_OWN_NETWORK") and ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0:
+        _loopback_up()
 
 
 def listed_differences():

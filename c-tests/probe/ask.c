@@ -270,6 +270,78 @@ void ask_bytes(const char *what, int fd, size_t length, int flags)
 		ask(what, n);
 }
 
+void there_sends(struct conn *c, const char *words)
+{
+	int before = queued(c->fd);
+	EQ(peer_send_all(c, words, strlen(words)), strlen(words));
+	arrived(c->fd, (before > 0 ? before : 0) + (int)strlen(words));
+}
+
+static long look_arrived(int *fd, long wanted, long unused)
+{
+	(void)unused;
+	return arrived(*fd, (int)wanted);
+}
+
+int there_arrived(struct conn *c, int wanted)
+{
+	return (int)peer_call(c, look_arrived, wanted, 0);
+}
+
+void say_there(struct conn *c)
+{
+	long n = peer_recv(c, taken, 100, MSG_DONTWAIT);
+	if (n > 0)
+		say("there %ld '%.*s'", n, (int)n, taken);
+	else
+		ask("there", n);
+}
+
+void here_recv(struct conn *c)
+{
+	ask_bytes("recv", c->fd, 100, MSG_DONTWAIT);
+}
+
+void here_send(struct conn *c)
+{
+	ask("send", send(c->fd, "mine", 4, MSG_NOSIGNAL));
+}
+
+void there_send(struct conn *c)
+{
+	ask("there send", peer_send(c, "theirs", 6, 0));
+}
+
+/* Acknowledgements that come late make room once more. */
+size_t fill(int fd)
+{
+	size_t total = fill_until_full(fd);
+	for (int quiet = 0; quiet < 10; quiet++) {
+		char byte = (char)pattern_at(total);
+		for (; send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1; quiet = 0)
+			byte = (char)pattern_at(++total);
+		sleep_ms(20);
+	}
+	return total;
+}
+
+/* How much fits before it waits is no question. */
+void send_until_it_fails(int fd)
+{
+	long n;
+	do
+		n = send(fd, taken, sizeof taken, MSG_NOSIGNAL);
+	while (n > 0);
+	ask("send", n);
+}
+
+void say_peer_name(struct conn *c)
+{
+	struct sockaddr_storage address;
+	socklen_t length = sizeof address;
+	ask("getpeername", getpeername(c->fd, (struct sockaddr *)&address, &length));
+}
+
 /* ---- options ------------------------------------------------------------------------------ */
 
 const char *option(int fd, int level, int name)

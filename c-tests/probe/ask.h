@@ -80,6 +80,18 @@ void ask_bytes(const char *what, int fd, size_t length, int flags);
 /* A system call that must not hold the probe up: the answer is "waits" after half a second. */
 bool waits(long (*call)(int fd), int fd, long *answer);
 
+/* The shortest traffic. there_sends() waits until it is here. */
+void there_sends(struct conn *c, const char *words);
+int there_arrived(struct conn *c, int wanted);
+void say_there(struct conn *c); /* what the other end has received */
+void here_recv(struct conn *c);
+void here_send(struct conn *c);
+void there_send(struct conn *c);
+void send_until_it_fails(int fd);
+/* Sends the pattern until there is no room, and none is found for a while; returns how much. */
+size_t fill(int fd);
+void say_peer_name(struct conn *c);
+
 /* An option's int value, or the name of errno. */
 const char *option(int fd, int level, int name);
 long set_option(int fd, int level, int name, int value);

@@ -6,53 +6,10 @@
 
 #define THEME "close"
 
-static void there_recv(struct conn *c)
-{
-	char in[100];
-	long n = peer_recv(c, in, sizeof in, MSG_DONTWAIT);
-	if (n > 0)
-		say("there recv %ld '%.*s'", n, (int)n, in);
-	else
-		ask("there recv", n);
-}
-
-static void here_recv(struct conn *c)
-{
-	ask_bytes("recv", c->fd, 100, MSG_DONTWAIT);
-}
-
-static void here_send(struct conn *c)
-{
-	ask("send", send(c->fd, "mine", 4, MSG_NOSIGNAL));
-}
-
-static void there_send(struct conn *c)
-{
-	ask("there send", peer_send(c, "theirs", 6, 0));
-}
-
-static void say_peer_name(struct conn *c)
-{
-	struct sockaddr_storage address;
-	socklen_t length = sizeof address;
-	ask("getpeername", getpeername(c->fd, (struct sockaddr *)&address, &length));
-}
-
 static void here_close(struct conn *c)
 {
 	ask("close", close(c->fd));
 	c->fd = -1;
-}
-
-/* How much fits before it waits is no question. */
-static void send_until_it_fails(int fd)
-{
-	static char much[1 << 20];
-	long n;
-	do
-		n = send(fd, much, sizeof much, MSG_NOSIGNAL);
-	while (n > 0);
-	ask("send", n);
 }
 
 /* Everything there is to know about our end. */
@@ -68,8 +25,8 @@ QUESTION(write_half, STATES)
 	ask("shutdown", shutdown(c->fd, SHUT_WR));
 	say_both("then", c);
 	here_send(c);
-	there_recv(c);
-	there_recv(c);
+	say_there(c);
+	say_there(c);
 	there_send(c);
 	say("queue %d", arrived(c->fd, 6));
 	here_recv(c);
@@ -89,7 +46,7 @@ QUESTION(read_half, STATES)
 	here_recv(c);
 	here_send(c);
 	say("there %s", there_bits(c));
-	there_recv(c);
+	say_there(c);
 	say_both("at last", c);
 }
 
@@ -109,10 +66,10 @@ QUESTION(both_halves_at_once, STATES)
 	say_both("then", c);
 	here_recv(c);
 	here_send(c);
-	there_recv(c);
+	say_there(c);
 	ask("there shutdown", peer_shutdown(c, SHUT_WR));
 	say_both("at last", c);
-	there_recv(c);
+	say_there(c);
 	here_recv(c);
 	ask("shutdown again", shutdown(c->fd, SHUT_WR));
 	ask("there shutdown again", peer_shutdown(c, SHUT_RDWR));
@@ -150,8 +107,8 @@ QUESTION(write_halves_in_turn, STATES)
 	say("there %s", there_bits(c));
 	ask("shutdown", shutdown(c->fd, SHUT_WR));
 	say_both("then", c);
-	there_recv(c);
-	there_recv(c);
+	say_there(c);
+	say_there(c);
 	here_send(c);
 	there_send(c);
 	say_peer_name(c);
@@ -226,99 +183,6 @@ QUESTION(peer_closes_without_reading, STATES)
 	say_peer_name(c);
 }
 
-QUESTION(reset_by_linger, STATES)
-{
-	struct linger now = { 1, 0 };
-	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
-	ask("there close", peer_close(c));
-	say("poll %s, %s, queue %d", bits(c->fd), state(c->fd), queued(c->fd));
-	say_peer_name(c);
-	here_recv(c);
-	here_recv(c);
-	here_send(c);
-	say_here("poll", c);
-}
-
-QUESTION(reset_by_linger_with_bytes_under_way, STATES)
-{
-	struct linger now = { 1, 0 };
-	there_send(c);
-	say("queue %d", arrived(c->fd, 6));
-	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
-	ask("there close", peer_close(c));
-	say("poll %s, %s, queue %d", bits(c->fd), state(c->fd), queued(c->fd));
-	here_recv(c);
-	here_recv(c);
-}
-
-QUESTION(reset_then_error_option, STATES)
-{
-	struct linger now = { 1, 0 };
-	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
-	ask("there close", peer_close(c));
-	say_here("first", c);
-	say_here("second", c);
-	here_recv(c);
-	here_send(c);
-	say_here("third", c);
-}
-
-QUESTION(reset_then_send, STATES)
-{
-	struct linger now = { 1, 0 };
-	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
-	ask("there close", peer_close(c));
-	bits(c->fd);
-	count_sigpipe();
-	ask("write", write(c->fd, "x", 1));
-	say("SIGPIPE %d", sigpipes_seen());
-	ask("write", write(c->fd, "x", 1));
-	say("SIGPIPE %d", sigpipes_seen());
-	here_recv(c);
-}
-
-QUESTION(reset_while_we_had_shut_down, STATES)
-{
-	struct linger now = { 1, 0 };
-	ask("shutdown", shutdown(c->fd, SHUT_WR));
-	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
-	ask("there close", peer_close(c));
-	say("poll %s, %s", bits(c->fd), state(c->fd));
-	here_recv(c);
-	here_recv(c);
-	here_send(c);
-}
-
-QUESTION(reset_then_shutdown, STATES)
-{
-	struct linger now = { 1, 0 };
-	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
-	ask("there close", peer_close(c));
-	bits(c->fd);
-	ask("write half", shutdown(c->fd, SHUT_WR));
-	ask("read half", shutdown(c->fd, SHUT_RD));
-	say_here("poll", c);
-}
-
-QUESTION(reset_wakes_a_reader, STATES)
-{
-	struct linger now = { 1, 0 };
-	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
-	peer_close_later(c, 50);
-	ask("recv", take(c->fd, 8, 0));
-	ask("there close", peer_join(c));
-}
-
-QUESTION(reset_wakes_a_writer, STATES)
-{
-	struct linger now = { 1, 0 };
-	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
-	peer_close_later(c, 50);
-	send_until_it_fails(c->fd);
-	ask("there close", peer_join(c));
-	ask("send", send(c->fd, "x", 1, MSG_NOSIGNAL));
-}
-
 QUESTION(shutdown_wakes_our_own_reader, IN_ONE)
 {
 	struct conn ours = *c;
@@ -343,93 +207,6 @@ QUESTION(close_wakes_their_reader, STATES)
 	sleep_ms(40);
 	here_close(c);
 	ask("there", peer_join(c)); /* EPIPE is how it reports an early end */
-}
-
-QUESTION(sigpipe_by_default, IN_TWO)
-{
-	ask("there close", peer_close(c));
-	bits(c->fd);
-	pid_t child = OK(fork());
-	if (child == 0) {
-		send(c->fd, "x", 1, 0);
-		sleep_ms(20);
-		send(c->fd, "x", 1, 0);
-		_exit(0);
-	}
-	say("%s", fate(child));
-}
-
-static long write_it(int fd)
-{
-	return write(fd, "x", 1);
-}
-
-static long writev_it(int fd)
-{
-	struct iovec v = { "x", 1 };
-	return writev(fd, &v, 1);
-}
-
-static long sendmsg_it(int fd)
-{
-	struct iovec v = { "x", 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
-	return sendmsg(fd, &m, 0);
-}
-
-static long send_it(int fd)
-{
-	return send(fd, "x", 1, 0);
-}
-
-static long send_quietly(int fd)
-{
-	return send(fd, "x", 1, MSG_NOSIGNAL);
-}
-
-static long send_nothing(int fd)
-{
-	return send(fd, "", 0, 0);
-}
-
-static long write_nothing(int fd)
-{
-	return write(fd, "", 0);
-}
-
-QUESTION(sigpipe_by_call, STATES)
-{
-	static const struct {
-		const char *name;
-		long (*call)(int fd);
-	} calls[] = {
-		{ "write", write_it }, { "writev", writev_it }, { "sendmsg", sendmsg_it },
-		{ "send", send_it }, { "send quietly", send_quietly },
-		{ "send nothing", send_nothing }, { "write nothing", write_nothing },
-	};
-	OK(shutdown(c->fd, SHUT_WR));
-	count_sigpipe();
-	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-		int before = sigpipes_seen();
-		ask(calls[i].name, calls[i].call(c->fd));
-		say("SIGPIPE %d", sigpipes_seen() - before);
-	}
-}
-
-QUESTION(sigpipe_blocked, STATES)
-{
-	sigset_t set, waiting;
-	sigemptyset(&set);
-	sigaddset(&set, SIGPIPE);
-	OK(sigprocmask(SIG_BLOCK, &set, NULL));
-	OK(shutdown(c->fd, SHUT_WR));
-	ask("write", write(c->fd, "x", 1));
-	OK(sigpending(&waiting));
-	say("pending %d", sigismember(&waiting, SIGPIPE));
-	siginfo_t info;
-	struct timespec no_time = { 0, 0 };
-	say("taken %d", sigtimedwait(&set, &info, &no_time) == SIGPIPE);
-	say("sent by us %d", info.si_pid == getpid());
 }
 
 QUESTION(linger_values, STATES)
@@ -458,8 +235,8 @@ QUESTION(close_with_linger_waits_for_the_other_end, STATES)
 	int64_t before = now_ms();
 	here_close(c);
 	say("soon %d", now_ms() - before < 2000);
-	there_recv(c);
-	there_recv(c);
+	say_there(c);
+	say_there(c);
 }
 
 QUESTION(close_of_a_duplicate, STATES)
@@ -471,7 +248,7 @@ QUESTION(close_of_a_duplicate, STATES)
 	exchange(c, 3);
 	here_close(c);
 	say("there %s, %s", there_bits(c), there_state(c));
-	there_recv(c);
+	say_there(c);
 }
 
 QUESTION(shutdown_of_a_duplicate, STATES)
@@ -480,40 +257,6 @@ QUESTION(shutdown_of_a_duplicate, STATES)
 	ask("shutdown", shutdown(twin, SHUT_WR));
 	here_send(c);
 	say_both("then", c);
-}
-
-QUESTION(peer_killed, IN_TWO)
-{
-	peer_kill(c);
-	say_here("poll", c);
-	here_recv(c);
-	here_send(c);
-	say_here("poll", c);
-	here_recv(c);
-	here_send(c);
-}
-
-QUESTION(peer_killed_without_reading, IN_TWO)
-{
-	here_send(c);
-	there_send(c);
-	say("there %s", there_bits(c));
-	arrived(c->fd, 6);
-	peer_kill(c);
-	say("poll %s, %s", bits(c->fd), state(c->fd));
-	here_recv(c);
-	here_recv(c);
-	here_send(c);
-}
-
-QUESTION(peer_killed_while_full, IN_TWO)
-{
-	fill_until_full(c->fd);
-	peer_kill(c);
-	say("poll %s, %s", bits(c->fd), state(c->fd));
-	here_send(c);
-	here_send(c);
-	here_recv(c);
 }
 
 QUESTION(bad_how, STATES)

@@ -46,13 +46,6 @@ static void say_once(const char *label, int ep)
 		ask(label, n);
 }
 
-static void there_sends(struct conn *c, const char *words)
-{
-	int before = queued(c->fd);
-	EQ(peer_send_all(c, words, strlen(words)), strlen(words));
-	arrived(c->fd, before + (int)strlen(words));
-}
-
 QUESTION(level, STATES)
 {
 	int ep = instance();
@@ -131,7 +124,7 @@ QUESTION(edge_room, STATES)
 	int ep = instance();
 	add(ep, c->fd, EPOLLOUT | EPOLLET);
 	say_events("at first", ep);
-	size_t n = fill_until_full(c->fd);
+	size_t n = fill(c->fd);
 	while (epoll_wait(ep, &(struct epoll_event){ 0 }, 1, 0) > 0)
 		;
 	ask("there", peer_verify(c, 0, n) == (long)n);

@@ -10,13 +10,6 @@
 
 #define THEME "file"
 
-static void there_sends(struct conn *c, const char *words)
-{
-	int before = queued(c->fd);
-	EQ(peer_send_all(c, words, strlen(words)), strlen(words));
-	arrived(c->fd, before + (int)strlen(words));
-}
-
 static const char *ioctl_int(int fd, unsigned long request)
 {
 	int n = -77;
@@ -216,7 +209,7 @@ QUESTION(unsent_bytes, STATES)
 	char in[8];
 	ask("there", peer_recv_all(c, in, 5));
 	say("read %s", unsent(c->fd));
-	fill_until_full(c->fd);
+	fill(c->fd);
 	say("full: some %d", atoi(ioctl_int(c->fd, TIOCOUTQ)) > 0);
 	say("not sent: some %d", atoi(ioctl_int(c->fd, SIOCOUTQNSD)) > 0);
 	ask("wild", ioctl(c->fd, TIOCOUTQ, WILD));

@@ -1,4 +1,10 @@
-/* Asks every question, each in a process of its own, and prints the answers. */
+/*
+ * Asks every question, each in a process of its own, and prints the answers.
+ *
+ *     probe [-l] [-s part/parts] [theme.question/state ...]
+ *
+ * -l lists the questions; -s asks only every parts-th, beginning with number `part`.
+ */
 #include <fnmatch.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
@@ -113,8 +119,15 @@ static bool wanted(char **patterns, const char *name)
 
 int main(int argc, char **argv)
 {
-	bool list = argc > 1 && strcmp(argv[1], "-l") == 0;
-	char **patterns = argv + (list ? 2 : 1);
+	int part = 0, parts = 1, option;
+	bool list = false;
+	while ((option = getopt(argc, argv, "ls:")) != -1)
+		if (option == 'l')
+			list = true;
+		else if (option != 's' || sscanf(optarg, "%d/%d", &part, &parts) != 2 || parts < 1)
+			return 2;
+	char **patterns = argv + optind;
+	int turn = 0;
 	answer = mmap(NULL, sizeof *answer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (answer == MAP_FAILED)
 		return 1;
@@ -135,7 +148,7 @@ int main(int argc, char **argv)
 			char name[160];
 			snprintf(name, sizeof name, "%s.%s%s%s", current->theme, current->name,
 				 variant ? "/" : "", variant ? variant->name : "");
-			if (!wanted(patterns, name))
+			if (!wanted(patterns, name) || turn++ % parts != part)
 				continue;
 			if (list)
 				puts(name);

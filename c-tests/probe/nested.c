@@ -24,19 +24,12 @@ static void say_wait(const char *label, int ep)
 		ask(label, n);
 }
 
-static void there_sends(struct conn *c)
-{
-	int before = queued(c->fd);
-	EQ(peer_send_all(c, "words", 5), 5);
-	arrived(c->fd, before + 5);
-}
-
 QUESTION(polled, STATES)
 {
 	int ep = instance();
 	OK(add(ep, c->fd, EPOLLIN));
 	say("idle %s", bits(ep));
-	there_sends(c);
+	there_sends(c, "words");
 	say("bytes %s", bits(ep));
 	ask_bytes("recv", c->fd, 8, 0);
 	say("read %s", bits(ep));
@@ -64,7 +57,7 @@ QUESTION(two_levels, STATES)
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN));
 	say_wait("idle", outer);
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("outer", outer);
 	say_wait("outer again", outer);
 	say_wait("inner", inner);
@@ -102,17 +95,17 @@ QUESTION(edge_on_the_outer, STATES)
 	int inner = instance(), outer = instance();
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN | EPOLLET));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("first", outer);
 	say_wait("again", outer);
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("more bytes", outer);
 	say_wait("again", outer);
 	say_wait("inner", inner);
 	say_wait("outer after inner", outer);
 	ask_bytes("recv", c->fd, 100, 0);
 	say_wait("read", outer);
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("once more", outer);
 }
 
@@ -121,11 +114,11 @@ QUESTION(edge_on_both, STATES)
 	int inner = instance(), outer = instance();
 	OK(add(inner, c->fd, EPOLLIN | EPOLLET));
 	OK(add(outer, inner, EPOLLIN | EPOLLET));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("outer", outer);
 	say_wait("inner", inner);
 	say_wait("inner again", inner);
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("outer", outer);
 	say_wait("inner", inner);
 }
@@ -135,7 +128,7 @@ QUESTION(edge_on_the_inner, STATES)
 	int inner = instance(), outer = instance();
 	OK(add(inner, c->fd, EPOLLIN | EPOLLET));
 	OK(add(outer, inner, EPOLLIN));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("outer", outer);
 	say_wait("outer again", outer);
 	say_wait("inner", inner);
@@ -147,10 +140,10 @@ QUESTION(one_shot_on_the_outer, STATES)
 	int inner = instance(), outer = instance();
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN | EPOLLONESHOT));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("first", outer);
 	say_wait("again", outer);
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("more bytes", outer);
 	struct epoll_event e = { EPOLLIN | EPOLLONESHOT, { 0 } };
 	OK(epoll_ctl(outer, EPOLL_CTL_MOD, inner, &e));
@@ -163,11 +156,11 @@ QUESTION(one_shot_on_the_inner, STATES)
 	int inner = instance(), outer = instance();
 	OK(add(inner, c->fd, EPOLLIN | EPOLLONESHOT));
 	OK(add(outer, inner, EPOLLIN));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("outer", outer);
 	say_wait("inner", inner);
 	say_wait("outer", outer);
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("outer", outer);
 }
 
@@ -175,7 +168,7 @@ QUESTION(added_to_inner_later, STATES)
 {
 	int inner = instance(), outer = instance();
 	OK(add(outer, inner, EPOLLIN));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("empty", outer);
 	OK(add(inner, c->fd, EPOLLIN));
 	say_wait("added", outer);
@@ -188,7 +181,7 @@ QUESTION(inner_closed, STATES)
 	int inner = instance(), outer = instance();
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("before", outer);
 	OK(close(inner));
 	say_wait("closed", outer);
@@ -201,7 +194,7 @@ QUESTION(socket_in_both, STATES)
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN));
 	OK(add(outer, c->fd, EPOLLIN));
-	there_sends(c);
+	there_sends(c, "words");
 	struct epoll_event e[4];
 	ask("wait", epoll_wait(outer, e, 4, 100));
 	ask_bytes("recv", c->fd, 8, 0);
@@ -233,10 +226,10 @@ QUESTION(two_instances_one_socket, STATES)
 	int a = instance(), b = instance();
 	OK(add(a, c->fd, EPOLLIN | EPOLLET));
 	OK(add(b, c->fd, EPOLLIN | EPOLLET));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("a", a);
 	say_wait("b", b);
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("b", b);
 	say_wait("a", a);
 	say_wait("a again", a);
@@ -261,7 +254,7 @@ QUESTION(duplicated_instance, STATES)
 {
 	int ep = instance(), twin = (int)OK(dup(ep));
 	OK(add(ep, c->fd, EPOLLIN));
-	there_sends(c);
+	there_sends(c, "words");
 	say_wait("twin", twin);
 	OK(close(ep));
 	say_wait("original closed", twin);

@@ -86,7 +86,7 @@ QUESTION(connection_with_bytes, STATES)
 
 QUESTION(connection_full, STATES)
 {
-	fill_until_full(c->fd);
+	fill(c->fd);
 	say_bits("full", c->fd);
 	EQ(peer_send(c, "words", 5, 0), 5);
 	arrived(c->fd, 5);
@@ -97,14 +97,14 @@ QUESTION(connection_full, STATES)
 
 QUESTION(connection_full_then_drained, STATES)
 {
-	size_t n = fill_until_full(c->fd);
+	size_t n = fill(c->fd);
 	ask("there", peer_verify(c, 0, n) == (long)n);
 	say_bits("drained", c->fd);
 }
 
 QUESTION(connection_full_then_little_drained, STATES)
 {
-	fill_until_full(c->fd);
+	fill(c->fd);
 	char in[100];
 	ask("there", peer_recv_all(c, in, 100));
 	say_bits("a hundred bytes taken", c->fd); /* no room worth a wake-up yet */
@@ -302,7 +302,7 @@ QUESTION(woken_by_end, STATES)
 
 QUESTION(woken_by_room, STATES)
 {
-	size_t n = fill_until_full(c->fd);
+	size_t n = fill(c->fd);
 	peer_verify_later(c, 40, 0, n);
 	say("poll %s", poll_bits(poll_one(c->fd, POLLOUT, 3000)));
 	ask("there", peer_join(c) == (long)n);

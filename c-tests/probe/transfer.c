@@ -5,31 +5,6 @@
 
 #define THEME "transfer"
 
-static void there_sends(struct conn *c, const char *words)
-{
-	int before = queued(c->fd);
-	EQ(peer_send_all(c, words, strlen(words)), strlen(words));
-	arrived(c->fd, before + (int)strlen(words));
-}
-
-static long look(int *fd, long wanted, long unused)
-{
-	(void)unused;
-	return arrived(*fd, (int)wanted);
-}
-
-static void say_there(struct conn *c, int wanted)
-{
-	char in[100];
-	if (wanted > 0)
-		peer_call(c, look, wanted, 0);
-	long n = peer_recv(c, in, sizeof in, MSG_DONTWAIT);
-	if (n > 0)
-		say("there %ld '%.*s'", n, (int)n, in);
-	else
-		ask("there", n);
-}
-
 static int pipe_with(const char *words, int ends[2])
 {
 	OK(pipe(ends));
@@ -43,7 +18,8 @@ QUESTION(sendfile_whole, STATES)
 	int file = text_file("some words");
 	ask("sendfile", sendfile(c->fd, file, NULL, 100));
 	say("position %ld", (long)lseek(file, 0, SEEK_CUR));
-	say_there(c, 10);
+	there_arrived(c, 10);
+	say_there(c);
 	ask("at the end", sendfile(c->fd, file, NULL, 100));
 }
 
@@ -53,7 +29,8 @@ QUESTION(sendfile_with_offset, STATES)
 	off_t offset = 5;
 	ask("sendfile", sendfile(c->fd, file, &offset, 3));
 	say("offset %ld, position %ld", (long)offset, (long)lseek(file, 0, SEEK_CUR));
-	say_there(c, 3);
+	there_arrived(c, 3);
+	say_there(c);
 	offset = 100;
 	ask("beyond the end", sendfile(c->fd, file, &offset, 3));
 	offset = -1;
@@ -98,7 +75,7 @@ QUESTION(sendfile_append, STATES)
 QUESTION(sendfile_full, STATES)
 {
 	int file = text_file("some words");
-	fill_until_full(c->fd);
+	fill(c->fd);
 	set_nonblock(c->fd, true);
 	off_t offset;
 	ssize_t n;
@@ -167,11 +144,13 @@ QUESTION(splice_into_socket, STATES)
 	int ends[2];
 	pipe_with("some words", ends);
 	ask("splice", splice(ends[0], NULL, c->fd, NULL, 4, 0));
-	say_there(c, 4);
+	there_arrived(c, 4);
+	say_there(c);
 	ask("more", splice(ends[0], NULL, c->fd, NULL, 100, SPLICE_F_MORE));
 	OK(close(ends[1]));
 	ask("at the end", splice(ends[0], NULL, c->fd, NULL, 100, 0));
-	say_there(c, 6);
+	there_arrived(c, 6);
+	say_there(c);
 }
 
 QUESTION(splice_waits_as_the_flags_say, STATES)
@@ -254,7 +233,8 @@ QUESTION(splice_from_one_connection_to_another, IN_ONE)
 	there_sends(c, "passed on");
 	ask("out", splice(c->fd, NULL, ends[1], NULL, 100, 0));
 	ask("in", splice(ends[0], NULL, other->fd, NULL, 100, 0));
-	say_there(other, 9);
+	there_arrived(other, 9);
+	say_there(other);
 }
 
 QUESTION(splice_large, STATES)
