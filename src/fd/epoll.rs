@@ -161,12 +161,42 @@ pub fn ctl(ep: c_int, op: c_int, fd: c_int, event: Option<(u32, u64)>) -> Option
     let entry = table::lookup(fd);
     let Some(mut set) = instance(number)?.lock() else { return Some(Err(Errno::ENOMEM)) };
     set.settle_in(ep);
-    Some(match (op, event) {
+    let had_sockets = set.has_sockets();
+    let ret = match (op, event) {
         (libc::EPOLL_CTL_ADD, Some((events, data))) => set.add(ep, fd, events, data, entry),
         (libc::EPOLL_CTL_MOD, Some((events, data))) => set.modify(ep, fd, events, data, entry),
         (libc::EPOLL_CTL_DEL, _) => set.delete(ep, fd, entry),
         _ => return None,
-    })
+    };
+    let first_socket = !had_sockets && set.has_sockets();
+    drop(set);
+    if first_socket {
+        has_first_socket(number, DEPTH);
+    }
+    Some(ret)
+}
+
+/// Tells those that instance `number` is nested in, and theirs.
+fn has_first_socket(number: u32, depth: u32) {
+    for outer in (1..HIGH.load(Ordering::Acquire)).filter(|&i| i != number) {
+        let nested = instance(outer).filter(|i| i.descriptors.load(Ordering::Relaxed) > 0).and_then(Instance::lock).map(|mut set| {
+            let had_sockets = set.has_sockets();
+            set.inner_has_sockets(number) && !had_sockets
+        });
+        if nested == Some(true) && depth > 0 {
+            has_first_socket(outer, depth - 1);
+        }
+    }
+}
+
+/// Whether an instance has sockets that may come to the ring: what has none is the kernel's affair.
+pub fn has_sockets(number: u32) -> bool {
+    instance(number).and_then(Instance::lock).is_some_and(|set| set.has_sockets())
+}
+
+/// Changes whenever something new happens on a ring of an instance.
+pub fn pulse(number: u32) -> u64 {
+    instance(number).and_then(Instance::lock).map_or(0, |set| set.pulse())
 }
 
 /// What a call gets that comes from a signal handler in the middle of another on the same instance.
@@ -192,12 +222,14 @@ fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], dea
         if set.is_kernels_alone() {
             drop(set);
             let n = sleep(ep, instance, events, deadline, mask, false)?;
-            if n > 0 || deadline.passed() {
+            // What the kernel told may have been that a socket has come to the ring.
+            if n > 0 || (deadline.passed() && instance.lock().ok_or(BUSY)?.is_kernels_alone()) {
                 return Ok(n);
             }
             continue;
         }
-        let (kernel_first, rings) = (set.is_kernels_turn(), set.has_rings());
+        // What is ready comes before signals.
+        let (kernel_first, rings) = (mask.is_none() && set.is_kernels_turn(), set.has_rings());
         drop(set);
         calls = calls.wrapping_add(1);
         let mut n = if kernel_first { look_at_kernel(ep, instance, events, 0, mask)? } else { 0 };

@@ -10,18 +10,40 @@ use crate::sys::call;
 use crate::sys::clock::Deadline;
 use crate::transport::notifier;
 
+/// What the kernel keeps as the data of a registration of ours: a mark that tells it from a program's, then generation
+/// and index.
+pub fn token(index: u32, generation: u32) -> u64 {
+    MARK << 40 | u64::from(generation & 0xffff) << 24 | u64::from(index & 0xff_ffff)
+}
+
+/// A program's own data that look like a token are not given to the kernel.
+pub fn is_token(data: u64) -> bool {
+    data >> 40 == MARK
+}
+
+pub fn index_of(token: u64) -> u32 {
+    token as u32 & 0xff_ffff
+}
+
+const MARK: u64 = 0xa11d1e;
+
 /// Always reported.
 const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
+/// What an epoll instance can be.
+const READABLE: u32 = (libc::EPOLLIN | libc::EPOLLRDNORM) as u32;
+
 /// How a registration is watched.
 #[derive(Clone, Copy)]
 pub enum Watch {
-    /// By the kernel alone.
+    /// By the kernel alone, with a token because the program's data look like one.
     Kernel,
     /// By the kernel, but the socket may come to the ring.
     Unjoined(Sock),
     Ring(Endpoint),
-    /// Another epoll instance.
+    /// Another epoll instance that has sockets.
     Nested(u32),
+    /// Another one that has none yet: the kernel's affair, with the program's own data.
+    NestedInKernel(u32),
 }
 
 /// What makes an edge.
@@ -39,7 +61,10 @@ impl Progress {
 
 /// One registration.
 pub struct Reg {
+    /// A descriptor of the file.
     pub fd: c_int,
+    /// The one it was registered by, which the kernel knows it by; the same unless that was closed.
+    pub number: c_int,
     /// Counts the uses of this entry; part of the token.
     pub generation: u32,
     pub in_use: bool,
@@ -62,6 +87,8 @@ pub struct Reg {
     pub quiet: u32,
     /// Threads that sleep in an inner instance by way of this registration.
     pub sleeping: u32,
+    /// How far an inner instance had come at the last report (edge-triggered).
+    pub pulse: u64,
     /// The head of the receiving direction when nothing was ready; `NOT_IDLE` where that is to be worked out.
     pub idle_head: u64,
 }
@@ -72,6 +99,16 @@ pub const NOT_IDLE: u64 = u64::MAX;
 const WHOLE_LOOK_EVERY: u32 = 16;
 
 impl Reg {
+    /// Its socket is to be reached by another descriptor.
+    pub fn move_to(&mut self, other: Sock) {
+        self.fd = other.fd;
+        match &mut self.watch {
+            Watch::Ring(endpoint) => endpoint.sock = other,
+            Watch::Unjoined(sock) => *sock = other,
+            _ => {}
+        }
+    }
+
     fn is_edge_triggered(&self) -> bool {
         self.events & EPOLLET as u32 != 0
     }
@@ -133,6 +170,16 @@ impl Reg {
         }
         self.edge |= self.looked != self.told;
         self.edge
+    }
+
+    /// Whether an inner instance that is ready and has come as far as `pulse` is to be reported.
+    pub fn reports_inner(&self, pulse: impl FnOnce() -> u64) -> bool {
+        !self.disabled && self.events & READABLE != 0 && (!self.is_edge_triggered() || self.pulse != pulse())
+    }
+
+    /// What an inner instance that is ready is reported as.
+    pub fn inner_event(&self) -> libc::epoll_event {
+        libc::epoll_event { events: self.events & READABLE, u64: self.data }
     }
 
     /// What the last look found is reported.

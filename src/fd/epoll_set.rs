@@ -10,12 +10,12 @@
 
 use core::sync::atomic::Ordering;
 use libc::{
-    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLWAKEUP,
-    c_int, epoll_event,
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
+    EPOLLWAKEUP, c_int, epoll_event,
 };
 
 use super::epoll;
-use super::epoll_reg::{NOT_IDLE, Progress, Reg, Watch};
+use super::epoll_reg::{NOT_IDLE, Progress, Reg, Watch, index_of, is_token, token};
 use super::table::Entry;
 use crate::socket::{Endpoint, Sock, ready, route};
 use crate::sys::clock::{Deadline, now_ns};
@@ -26,6 +26,8 @@ use crate::transport::notifier::{self, notifier};
 /// How the anchor of a ring socket is registered: the writable edge that comes with every (re-)registration
 /// makes a sleeping wait look again.
 const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLOUT) as u32 | EPOLLET as u32;
+/// How an inner instance is: each of its kernel's events brings it to the notice of this one.
+const INNER_EVENTS: u32 = EPOLLIN as u32 | EPOLLET as u32;
 /// How deep is looked into an instance that is added while others sleep.
 const NESTED_DEPTH: u32 = 4;
 /// A hot socket is armed after this many looks in vain, sooner where there are many.
@@ -46,11 +48,17 @@ pub struct Set {
     free: Vec<u32>,
     /// Registration of a descriptor, plus one.
     by_fd: Vec<u32>,
+    /// Those whose descriptor was closed while another referred to the same socket.
+    homeless: Vec<u32>,
     hot: Vec<u32>,
     unjoined: Vec<u32>,
     nested: Vec<u32>,
+    /// Inner instances without sockets.
+    inner: Vec<u32>,
     rings: usize,
     parked: usize,
+    /// About how many registrations are the kernel's affair.
+    direct: usize,
     /// Another process may have the instance: what is deleted must be gone for it, too.
     is_shared: bool,
     /// Threads that sleep here, or are about to; each is counted in the notifier as well, as soon as there is one.
@@ -63,12 +71,10 @@ pub struct Set {
     was_full: bool,
     turn: usize,
     next_hot: usize,
+    /// How many events of the kernel's were taken for those who watch the instance itself.
+    absorbed: u64,
     /// Events of the kernel's that nobody has been told yet.
     stash: Vec<epoll_event>,
-}
-
-fn token(index: u32, generation: u32) -> u64 {
-    u64::from(index) | u64::from(generation) << 32
 }
 
 impl Set {
@@ -100,7 +106,7 @@ impl Set {
     /// Where one call cannot tell all that is ready, each side has a share of the calls as large as its
     /// number of registrations.
     fn is_kernels_share(&mut self) -> bool {
-        let kernel = self.regs.len().saturating_sub(self.free.len() + self.rings + self.parked);
+        let kernel = self.direct + self.regs.len().saturating_sub(self.free.len() + self.rings + self.parked);
         let all = (kernel + self.hot.len()).max(1);
         self.turn = self.turn.wrapping_add(1) % all;
         (self.turn + 1) * kernel / all != self.turn * kernel / all
@@ -121,6 +127,20 @@ impl Set {
         self.by_fd.get(usize::try_from(fd).ok()?)?.checked_sub(1)
     }
 
+    /// The descriptor that a registration was made by may refer to its socket again.
+    fn come_home(&mut self, fd: c_int, entry: Entry) {
+        let Entry::Stream(sock) = entry else { return };
+        let back = self.homeless.iter().position(|&i| {
+            let reg = self.regs.get(i as usize).filter(|r| r.number == fd);
+            matches!(reg.map(|r| r.watch), Some(Watch::Ring(Endpoint { sock: its, .. }) | Watch::Unjoined(its)) if its.index == sock.index)
+        });
+        let Some(index) = back.map(|at| self.homeless.swap_remove(at)) else { return };
+        if let (Some(reg), Some(word)) = (self.regs.get_mut(index as usize), self.by_fd.get_mut(fd as usize)) {
+            *word = index + 1;
+            reg.move_to(sock);
+        }
+    }
+
     /// Whether registration `index` is one of `entry`, and not of a socket that had its descriptor before.
     fn is_ring_of(&self, index: u32, entry: Entry) -> bool {
         match (self.regs.get(index as usize).map(|r| r.watch), entry) {
@@ -132,6 +152,7 @@ impl Set {
     /// EPOLL_CTL_ADD.
     pub fn add(&mut self, ep: c_int, fd: c_int, events: u32, data: u64, entry: Entry) -> Ret {
         let Ok(slot) = usize::try_from(fd) else { return Err(Errno::EBADF) };
+        self.come_home(fd, entry);
         let exclusive = events & EPOLLEXCLUSIVE as u32 != 0;
         if exclusive && (events & !WITH_EXCLUSIVE != 0 || matches!(entry, Entry::Epoll(_))) {
             return Err(Errno::EINVAL);
@@ -143,15 +164,30 @@ impl Set {
             self.evict(kept);
         }
         self.changed();
+        if matches!(entry, Entry::Plain) && !is_token(data) {
+            call::epoll_ctl(ep, EPOLL_CTL_ADD, fd, events, data)?;
+            self.direct += 1;
+            if let Some(old) = self.find(fd) {
+                // The kernel knew nothing of it: it was closed behind our back.
+                self.remove(old);
+            }
+            return Ok(0);
+        }
         let index = self.free.last().copied().unwrap_or(self.regs.len() as u32);
         let generation = self.regs.get(index as usize).map_or(0, |r| r.generation.wrapping_add(1));
         let watch = match entry {
             Entry::Plain => Watch::Kernel,
             Entry::Stream(sock) => ready::on_ring(sock).map_or(Watch::Unjoined(sock), Watch::Ring),
-            Entry::Epoll(number) => Watch::Nested(number),
+            Entry::Epoll(number) if epoll::has_sockets(number) || is_token(data) => Watch::Nested(number),
+            Entry::Epoll(number) => Watch::NestedInKernel(number),
         };
-        let to_kernel = if matches!(watch, Watch::Ring(_)) { ANCHOR_EVENTS } else { events };
-        call::epoll_ctl(ep, EPOLL_CTL_ADD, fd, to_kernel, token(index, generation))?;
+        let (to_kernel, kept) = match watch {
+            Watch::Ring(_) => (ANCHOR_EVENTS, token(index, generation)),
+            Watch::Nested(_) => (INNER_EVENTS, token(index, generation)),
+            Watch::NestedInKernel(_) => (events, data),
+            _ => (events, token(index, generation)),
+        };
+        call::epoll_ctl(ep, EPOLL_CTL_ADD, fd, to_kernel, kept)?;
         if let Some(old) = self.find(fd) {
             // The kernel knew nothing of it: it was closed behind our back.
             self.remove(old);
@@ -159,6 +195,7 @@ impl Set {
         let index = self.free.pop().unwrap_or(index);
         let reg = Reg {
             fd,
+            number: fd,
             generation,
             in_use: true,
             is_parked: false,
@@ -173,6 +210,7 @@ impl Set {
             is_hot: false,
             is_armed: false,
             quiet: 0,
+            pulse: 0,
             sleeping: 0,
             idle_head: NOT_IDLE,
         };
@@ -189,26 +227,64 @@ impl Set {
         match watch {
             Watch::Ring(_) => self.begin_ring(index),
             Watch::Unjoined(_) => self.unjoined.push(index),
-            Watch::Nested(inner) => {
-                self.nested.push(index);
-                if self.sleeping > 0 {
-                    // Those who sleep already sleep for this one, too.
-                    for _ in 0..self.sleeping {
-                        epoll::prepare_sleep(inner, NESTED_DEPTH);
-                    }
-                    if let Some(reg) = self.regs.get_mut(index as usize) {
-                        reg.sleeping = self.sleeping;
-                    }
-                    epoll::leave_to_others(inner);
-                }
-            }
+            Watch::Nested(inner) => self.begin_nested(index, inner),
+            Watch::NestedInKernel(_) => self.inner.push(index),
             Watch::Kernel => {}
         }
         Ok(0)
     }
 
+    fn begin_nested(&mut self, index: u32, inner: u32) {
+        self.nested.push(index);
+        if self.sleeping > 0 {
+            // Those who sleep already sleep for this one, too.
+            for _ in 0..self.sleeping {
+                epoll::prepare_sleep(inner, NESTED_DEPTH);
+            }
+            if let Some(reg) = self.regs.get_mut(index as usize) {
+                reg.sleeping = self.sleeping;
+            }
+            epoll::leave_to_others(inner);
+        }
+    }
+
+    /// Instance `number` has got its first socket: where it is nested in this one it is no longer the kernel's affair.
+    /// True where it is, and this one may be nested in others.
+    pub fn inner_has_sockets(&mut self, number: u32) -> bool {
+        let mut is_nested = false;
+        for at in (0..self.inner.len()).rev() {
+            let Some(&index) = self.inner.get(at) else { break };
+            if let (Some(Watch::NestedInKernel(inner)), Some(reg)) = (self.watch(index), self.regs.get_mut(index as usize))
+                && inner == number
+            {
+                reg.watch = Watch::Nested(inner);
+                let _ = call::epoll_ctl(self.ep, EPOLL_CTL_MOD, reg.fd, INNER_EVENTS, token(index, reg.generation));
+                self.inner.swap_remove(at);
+                self.begin_nested(index, inner);
+                is_nested = true;
+            }
+        }
+        is_nested
+    }
+
+    /// Whether it has sockets that may come to the ring, in itself or in an inner instance.
+    pub fn has_sockets(&self) -> bool {
+        self.rings > 0 || self.parked > 0 || !self.unjoined.is_empty() || !self.nested.is_empty()
+    }
+
+    /// Changes whenever something new happens on a ring.
+    pub fn pulse(&self) -> u64 {
+        let of_ring = |r: &Reg| match r.watch {
+            Watch::Ring(endpoint) if r.in_use => endpoint.rx.produced.head.load(Ordering::Acquire).wrapping_add(u64::from(endpoint.end_code()) << 56),
+            Watch::Nested(inner) if r.in_use => epoll::pulse(inner),
+            _ => 0,
+        };
+        self.regs.iter().map(of_ring).fold(self.absorbed, u64::wrapping_add)
+    }
+
     /// EPOLL_CTL_MOD.
     pub fn modify(&mut self, ep: c_int, fd: c_int, events: u32, data: u64, entry: Entry) -> Ret {
+        self.come_home(fd, entry);
         let Some(index) = self.find(fd) else {
             // What is parked the kernel would find.
             let parked = self.find_kept(fd).is_some_and(|i| self.is_ring_of(i, entry));
@@ -223,23 +299,33 @@ impl Set {
         if matches!(reg.watch, Watch::Ring(_)) {
             return if (events | reg.events) & EPOLLEXCLUSIVE as u32 != 0 { Err(Errno::EINVAL) } else { self.renew(ep, index, events, data) };
         }
-        call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, events, token(index, reg.generation))?;
+        let (to_kernel, kept) = match reg.watch {
+            Watch::Nested(_) => (INNER_EVENTS, token(index, reg.generation)),
+            Watch::NestedInKernel(_) if !is_token(data) => (events, data),
+            _ => (events, token(index, reg.generation)),
+        };
+        call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, to_kernel, kept)?;
         reg.events = events;
         reg.data = data;
         reg.disabled = false;
         reg.edge = true;
+        reg.pulse = 0;
         self.changed();
         Ok(0)
     }
 
     /// EPOLL_CTL_DEL.
     pub fn delete(&mut self, ep: c_int, fd: c_int, entry: Entry) -> Ret {
+        self.come_home(fd, entry);
         if let Some(index) = self.find_kept(fd).filter(|&i| !self.is_shared && self.is_ring_of(i, entry)) {
             return self.park(index);
         }
         let ret = call::epoll_ctl(ep, EPOLL_CTL_DEL, fd, 0, 0);
         if ret.is_ok() {
-            self.forget(fd);
+            match self.find_kept(fd) {
+                Some(_) => self.forget(fd),
+                None => self.direct = self.direct.saturating_sub(1),
+            }
         }
         ret
     }
@@ -311,6 +397,9 @@ impl Set {
 
     /// The descriptor is about to be closed, or no longer watched.
     pub fn forget(&mut self, fd: c_int) {
+        while let Some(index) = self.homeless_at(fd) {
+            self.remove(index);
+        }
         let Some(index) = self.find_kept(fd) else { return };
         if self.regs.get(index as usize).is_some_and(|r| r.is_parked) && self.pid == thread::pid() {
             self.evict(index);
@@ -322,16 +411,19 @@ impl Set {
     /// The descriptor is closed, but `other` refers to the same socket: the registration stays, without a
     /// number of its own.
     pub fn rehome(&mut self, fd: c_int, other: Sock) {
+        while let Some(reg) = self.homeless_at(fd).and_then(|i| self.regs.get_mut(i as usize)) {
+            reg.move_to(other);
+        }
         let Some(index) = self.find(fd) else { return };
         if let (Some(reg), Some(word)) = (self.regs.get_mut(index as usize), self.by_fd.get_mut(fd as usize)) {
             *word = 0;
-            reg.fd = other.fd;
-            match &mut reg.watch {
-                Watch::Ring(endpoint) => endpoint.sock = other,
-                Watch::Unjoined(sock) => *sock = other,
-                _ => {}
-            }
+            reg.move_to(other);
+            self.homeless.push(index);
         }
+    }
+
+    fn homeless_at(&self, fd: c_int) -> Option<u32> {
+        self.homeless.iter().copied().find(|&i| self.regs.get(i as usize).is_some_and(|r| r.fd == fd))
     }
 
     fn remove(&mut self, index: u32) {
@@ -346,12 +438,12 @@ impl Set {
         reg.in_use = false;
         reg.is_parked = false;
         reg.generation = reg.generation.wrapping_add(1);
-        if let Some(word) = self.by_fd.get_mut(reg.fd as usize).filter(|w| **w == index + 1) {
+        if let Some(word) = self.by_fd.get_mut(reg.number as usize).filter(|w| **w == index + 1) {
             *word = 0;
         }
         reg.watch = Watch::Kernel;
         reg.is_hot = false;
-        for list in [&mut self.hot, &mut self.unjoined, &mut self.nested] {
+        for list in [&mut self.hot, &mut self.unjoined, &mut self.nested, &mut self.inner, &mut self.homeless] {
             list.retain(|&i| i != index);
         }
         self.free.push(index);
@@ -605,8 +697,11 @@ impl Set {
 
     /// One event of the kernel's: the program's, or none where it only concerned us.
     fn digest(&mut self, ep: c_int, event: epoll_event) -> Option<epoll_event> {
-        let (word, index) = (event.u64, event.u64 as u32);
-        let reg = self.regs.get_mut(index as usize).filter(|r| r.generation == (word >> 32) as u32)?;
+        if !is_token(event.u64) {
+            return Some(event);
+        }
+        let index = index_of(event.u64);
+        let reg = self.regs.get_mut(index as usize).filter(|r| token(index, r.generation) == event.u64)?;
         reg.missed |= reg.is_parked;
         if !reg.in_use {
             return None;
@@ -631,19 +726,26 @@ impl Set {
                 None => Some(epoll_event { events: event.events, u64: reg.data }),
             },
             Watch::Nested(inner) => {
-                let (data, fd) = (reg.data, reg.fd);
-                epoll::absorb(fd, inner);
-                epoll::is_ready(inner).then_some(epoll_event { events: EPOLLIN as u32, u64: data })
+                epoll::absorb(reg.fd, inner);
+                None
             }
+            Watch::NestedInKernel(_) => Some(epoll_event { events: event.events, u64: reg.data }),
             Watch::Kernel => Some(epoll_event { events: event.events, u64: reg.data }),
         }
     }
 
-    /// Takes what the kernel has, keeping what the program is to be told.
+    /// Takes what the kernel has, so that no doorbell makes the instance look ready, keeping what the program is to be
+    /// told.
     pub fn absorb(&mut self, ep: c_int) {
+        if self.rings == 0 {
+            // There are no doorbells: what the kernel says is right, and stays there.
+            self.absorbed = self.absorbed.wrapping_add(1);
+            return;
+        }
         let mut events = [epoll_event { events: 0, u64: 0 }; 64];
         if let Ok(n) = call::epoll_wait(ep, &mut events, Deadline::NOW, None) {
             let n = self.translate(ep, &mut events, n);
+            self.absorbed = self.absorbed.wrapping_add(n as u64);
             self.stash.extend_from_slice(events.get(..n).unwrap_or(&[]));
         }
     }
@@ -663,11 +765,14 @@ impl Set {
     fn report_nested(&mut self, events: &mut [epoll_event]) -> usize {
         let mut n = 0;
         for &i in &self.nested {
-            let Some(reg) = self.regs.get(i as usize).filter(|r| !r.disabled && r.events & EPOLLIN as u32 != 0) else { continue };
+            let Some(reg) = self.regs.get_mut(i as usize) else { continue };
             if let (Watch::Nested(inner), Some(event)) = (reg.watch, events.get_mut(n))
+                && reg.reports_inner(|| epoll::pulse(inner))
                 && epoll::is_ready(inner)
             {
-                *event = epoll_event { events: EPOLLIN as u32, u64: reg.data };
+                *event = reg.inner_event();
+                reg.pulse = epoll::pulse(inner);
+                reg.disabled = reg.events & EPOLLONESHOT as u32 != 0;
                 n += 1;
             }
         }
@@ -680,10 +785,13 @@ impl Set {
         self.take_news();
         let regs = &mut self.regs;
         !self.stash.is_empty()
+            || (self.rings == 0 && call::poll_one(self.ep, libc::POLLIN, Deadline::NOW).is_ok_and(|bits| bits & libc::POLLIN != 0))
             || self.hot.iter().any(|&i| regs.get_mut(i as usize).is_some_and(|r| r.look() != 0))
             || (depth > 0
                 && self.nested.iter().any(|&i| match self.regs.get(i as usize).map(|r| r.watch) {
-                    Some(Watch::Nested(inner)) => epoll::is_ready(inner),
+                    Some(Watch::Nested(inner)) => {
+                        self.regs.get(i as usize).is_some_and(|r| r.reports_inner(|| epoll::pulse(inner))) && epoll::is_ready(inner)
+                    }
                     _ => false,
                 }))
     }

@@ -30,8 +30,8 @@ fn kind(fd: c_int) -> Kind {
     }
     match table::lookup(fd) {
         Entry::Stream(sock) => ready::on_ring(sock).map_or(Kind::Kernel, Kind::Ring),
-        Entry::Epoll(number) => Kind::Epoll(number),
-        Entry::Plain => Kind::Kernel,
+        Entry::Epoll(number) if epoll::has_sockets(number) => Kind::Epoll(number),
+        Entry::Epoll(_) | Entry::Plain => Kind::Kernel,
     }
 }
 
@@ -69,7 +69,8 @@ fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadli
     loop {
         let n = set.look();
         if n > 0 || deadline.is_now() {
-            return set.with_kernel(Deadline::NOW, mask);
+            // What is ready comes before signals.
+            return set.with_kernel(Deadline::NOW, mask.filter(|_| n == 0));
         }
         if !spun {
             spun = true;
@@ -78,7 +79,7 @@ fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadli
             }
         }
         set.declare(true);
-        let ret = if set.look() > 0 { set.with_kernel(Deadline::NOW, mask) } else { set.sleep(deadline, mask) };
+        let ret = if set.look() > 0 { set.with_kernel(Deadline::NOW, None) } else { set.sleep(deadline, mask) };
         set.declare(false);
         if ret != Ok(0) || deadline.passed() {
             return ret;
@@ -219,7 +220,7 @@ impl PollSet<'_> {
             }
             false
         });
-        ret.or_else(|| (self.look() > 0).then(|| self.with_kernel(Deadline::NOW, mask)))
+        ret.or_else(|| (self.look() > 0).then(|| self.with_kernel(Deadline::NOW, None)))
     }
 }
 

@@ -175,7 +175,15 @@ impl Direction {
         ] {
             word.store(0, Ordering::Relaxed);
         }
-        for word in [&self.produced.segment, &self.produced.fin, &self.produced.cpu, &self.consumed.segment, &self.consumed.cpu, &self.control.path, &self.control.deaf] {
+        for word in [
+            &self.produced.segment,
+            &self.produced.fin,
+            &self.produced.cpu,
+            &self.consumed.segment,
+            &self.consumed.cpu,
+            &self.control.path,
+            &self.control.deaf,
+        ] {
             word.store(0, Ordering::Relaxed);
         }
         for s in &self.segments {
