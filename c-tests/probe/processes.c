@@ -335,23 +335,25 @@ QUESTION(exec_inherits, STATES)
 
 QUESTION(exec_closes_the_last, STATES)
 {
+	int in[2], out[2];
+	char echo = 0;
 	OK(fcntl(c->fd, F_SETFD, FD_CLOEXEC));
-	struct held child = child_that(NULL, c->fd, NULL);
-	close(child.gate);
-	fate(child.pid);
-	int gate[2];
-	OK(pipe(gate));
+	OK(pipe(in));
+	OK(pipe(out));
 	pid_t pid = (pid_t)OK(fork());
 	if (pid == 0) {
-		close(gate[1]);
-		dup2(gate[0], STDIN_FILENO);
+		close(in[1]);
+		dup2(in[0], STDIN_FILENO);
+		dup2(out[1], STDOUT_FILENO);
 		execl("/bin/cat", "cat", NULL);
 		_exit(127);
 	}
 	OK(close(c->fd));
-	say("there %s", there_bits(c)); /* the new program runs, without the connection */
+	EQ(write(in[1], "x", 1), 1);
+	EQ(read(out[0], &echo, 1), 1); /* the new program runs, without the connection */
+	say("there %s", there_bits(c));
 	say_there(c);
-	OK(close(gate[1]));
+	OK(close(in[1]));
 	say("%s", fate(pid));
 }
 
