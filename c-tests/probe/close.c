@@ -41,7 +41,7 @@ QUESTION(read_half, STATES)
 	here_recv(c);
 	ask("blocking recv", take(c->fd, 8, 0));
 	there_send(c);
-	bits(c->fd);
+	say("queue %d", arrived(c->fd, 6));
 	here_recv(c);
 	here_recv(c);
 	here_send(c);

@@ -98,8 +98,16 @@ export! {
         unsafe { fcntl(fd, command, arg) }
     }
 
+    fn sockatmark(fd: c_int) -> c_int {
+        const SIOCATMARK: usize = 0x8905;
+        let mut at_mark: c_int = 0;
+        // SAFETY: the request writes one int.
+        if unsafe { ioctl(fd, SIOCATMARK, (&raw mut at_mark).addr()) } == 0 { at_mark } else { -1 }
+    }
+
     fn ioctl(fd: c_int, request: usize, arg: usize) -> c_int {
         const SIOCATMARK: usize = 0x8905;
+        const SIOCOUTQNSD: u64 = 0x894b;
         let request_word = request & 0xffff_ffff;
         let Some(sock) = table::stream(fd) else {
             // SAFETY: as for fcntl.
@@ -107,7 +115,7 @@ export! {
         };
         let answer = match request_word as u64 {
             libc::FIONREAD => options::readable_bytes(sock),
-            libc::TIOCOUTQ => options::unsent_bytes(sock),
+            libc::TIOCOUTQ | SIOCOUTQNSD => options::unsent_bytes(sock),
             _ if request_word == SIOCATMARK => options::at_mark(sock),
             _ => None,
         };

@@ -1,7 +1,7 @@
 //! poll(2), select(2) and their kin.
 
 use core::ffi::c_int;
-use libc::{fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
+use libc::{fd_set, nfds_t, pollfd, rlimit, sigset_t, size_t, timespec, timeval};
 
 use super::decode::is_there;
 use crate::fd::poll::poll as poll_fds;
@@ -15,12 +15,20 @@ use crate::sys::real::real;
 unsafe fn array<'a>(fds: *mut pollfd, n: nfds_t) -> Option<&'a mut [pollfd]> {
     match n {
         0 => Some(&mut []),
-        1..=1_048_576 if fault::can_read(fds.cast(), n as usize * size_of::<pollfd>()) => {
+        1..=1_048_576 if is_allowed(n) && fault::can_read(fds.cast(), n as usize * size_of::<pollfd>()) => {
             // SAFETY: `n` entries, says the caller.
             Some(unsafe { core::slice::from_raw_parts_mut(fds, n as usize) })
         }
         _ => None,
     }
+}
+
+/// Whether a process may poll so many descriptors (RLIMIT_NOFILE). Few it always may.
+fn is_allowed(n: nfds_t) -> bool {
+    const FEW: nfds_t = 32;
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a limit to write to.
+    n <= FEW || (unsafe { (real().getrlimit)(libc::RLIMIT_NOFILE as c_int, &mut limit) } == 0 && n <= limit.rlim_cur)
 }
 
 /// A timeout of a second and a part, `unit` nanoseconds each; `None` where it is not valid.

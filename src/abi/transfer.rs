@@ -3,14 +3,16 @@
 use core::ffi::{c_int, c_uint};
 use libc::{off_t, size_t, ssize_t};
 
+use super::decode::is_there;
 use super::receive;
 use crate::fd::table;
 use crate::socket::Endpoint;
-use crate::socket::transfer::{Source, is_nonblocking, receiver, sender};
+use crate::socket::options;
+use crate::socket::transfer::{Source, receiver, sender};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::{Ret, check, encode};
 use crate::sys::real::real;
-use crate::sys::{Errno, call};
+use crate::sys::{Errno, call, thread};
 
 /// What splice does for a socket that is not on the ring yet: doorbells may come with the data, so the bytes
 /// are looked at first, and taken when the pipe has them.
@@ -72,6 +74,10 @@ fn refuses(input: c_int, has_offset: bool) -> Option<Errno> {
         Ok(both) => both,
         Err(e) => return Some(e),
     };
+    match call::file_flags(input) {
+        Ok(flags) if flags & libc::O_ACCMODE == libc::O_WRONLY => return Some(Errno::EBADF),
+        _ => {}
+    }
     match mode & libc::S_IFMT {
         libc::S_IFSOCK | libc::S_IFIFO => Some(if has_offset { Errno::ESPIPE } else { Errno::EINVAL }),
         libc::S_IFREG if bytes > 0 => None,
@@ -81,7 +87,8 @@ fn refuses(input: c_int, has_offset: bool) -> Option<Errno> {
             let mut pipe = [0; 2];
             check((real().pipe2)(pipe.as_mut_ptr(), libc::O_CLOEXEC) as isize).err().or_else(|| {
                 let mut at = libc::lseek(input, 0, libc::SEEK_CUR).max(0);
-                let ret = check((real().sendfile)(pipe[1], input, &mut at, 1));
+                let at = if has_offset { &raw mut at } else { core::ptr::null_mut() };
+                let ret = check((real().sendfile)(pipe[1], input, at, 1));
                 pipe.into_iter().for_each(call::close);
                 ret.err()
             })
@@ -110,24 +117,24 @@ impl Source for Pipe {
 }
 
 /// Waits for `events` of a pipe, with no lock held.
-fn await_pipe(pipe: c_int, events: libc::c_short, nonblocking: bool) -> Result<(), Errno> {
-    match call::poll_one(pipe, events, if nonblocking { Deadline::NOW } else { Deadline::NEVER })? {
+fn await_pipe(pipe: c_int, events: libc::c_short, waits: bool) -> Result<(), Errno> {
+    match call::poll_one(pipe, events, if waits { Deadline::NEVER } else { Deadline::NOW })? {
         0 => Err(Errno::EAGAIN),
         _ => Ok(()),
     }
 }
 
 /// splice(2) from the ring to a pipe: what the pipe has room for.
-fn to_pipe(ep: &Endpoint, pipe: c_int, n: size_t, nonblocking: bool) -> Ret {
+fn to_pipe(ep: &Endpoint, pipe: c_int, n: size_t, pipe_waits: bool) -> Ret {
     loop {
-        await_pipe(pipe, libc::POLLOUT, nonblocking)?;
+        await_pipe(pipe, libc::POLLOUT, pipe_waits)?;
         let mut is_full = false;
-        let ret = ep.receive_into(n, nonblocking, &mut |from, len| {
+        let ret = ep.receive_into(n, ep.sock.is_nonblocking(0), &mut |from, len| {
             let ret = call::write_nowait(pipe, from, len);
             is_full = ret == Err(Errno::EAGAIN);
             ret
         });
-        if !is_full || nonblocking {
+        if !is_full || !pipe_waits {
             return ret;
         }
     }
@@ -148,11 +155,14 @@ export! {
                 Ok(ep) => ep,
                 Err(_guard) => return (real().sendfile)(out, input, offset, n),
             };
-            if let Some(e) = refuses(input, !offset.is_null()) {
+            if !offset.is_null() && !is_there(offset) {
+                return encode(Err(Errno::EFAULT));
+            }
+            if let Some(e) = refuses(input, !offset.is_null()).or(options::refuses_sendfile(sock)) {
                 return encode(Err(e));
             }
             let mut file = File { fd: input, at: offset.as_ref().copied() };
-            let ret = ep.send_from(n.min(0x7fff_f000), sock.is_nonblocking(0), &mut file);
+            let ret = thread::without_cancellation(|| ep.send_from(n.min(0x7fff_f000), sock.is_nonblocking(0), &mut file));
             if let (Some(at), Some(offset)) = (file.at, offset.as_mut()) {
                 *offset = at;
             }
@@ -171,28 +181,38 @@ export! {
             let direct = || (real().splice)(input, off_in, out, off_out, n, flags);
             let (from, to) = (table::stream(input).is_some(), table::stream(out).is_some());
             const SPLICE_FLAGS: c_uint = 0xf;
-            let refused = flags & !SPLICE_FLAGS != 0 || (from && !off_in.is_null()) || (to && !off_out.is_null()) || !call::is_pipe(if from { out } else { input }) || n == 0;
-            if !(from || to) || refused || (from && !off_out.is_null()) || (to && !off_in.is_null()) {
+            if !(from || to) {
+                return direct();
+            }
+            let (pipe, wrong_end) = if from { (out, libc::O_RDONLY) } else { (input, libc::O_WRONLY) };
+            let pipe_flags = call::file_flags(pipe).unwrap_or(wrong_end);
+            // The flag says nothing of the socket (splice(2)).
+            let pipe_waits = flags & libc::SPLICE_F_NONBLOCK == 0 && pipe_flags & libc::O_NONBLOCK == 0;
+            let refused = flags & !SPLICE_FLAGS != 0
+                || (from && !off_in.is_null())
+                || (to && !off_out.is_null())
+                || !call::is_pipe(pipe)
+                || pipe_flags & libc::O_ACCMODE == wrong_end
+                || n == 0;
+            if refused || (from && !off_out.is_null()) || (to && !off_in.is_null()) {
                 // Not ours, or for the kernel to refuse.
                 return direct();
             }
             if let Some(sock) = table::stream(out) {
                 return match sender(sock) {
                     Ok(ep) => {
-                        let nonblocking = is_nonblocking(sock, flags);
                         encode(
-                            await_pipe(input, libc::POLLIN, nonblocking)
-                                .and_then(|()| ep.send_from(n, nonblocking, &mut Pipe { fd: input, is_done: false })),
+                            await_pipe(input, libc::POLLIN, pipe_waits)
+                                .and_then(|()| ep.send_from(n, sock.is_nonblocking(0), &mut Pipe { fd: input, is_done: false })),
                         )
                     }
                     Err(_guard) => direct(),
                 };
             }
             if let Some(sock) = table::stream(input) {
-                let nonblocking = is_nonblocking(sock, flags);
                 return match receiver(sock) {
-                    Some(ep) => encode(to_pipe(&ep, out, n, nonblocking)),
-                    None => copy_from(input, out, n, nonblocking),
+                    Some(ep) => encode(to_pipe(&ep, out, n, pipe_waits)),
+                    None => copy_from(input, out, n, sock.is_nonblocking(0)),
                 };
             }
             direct()

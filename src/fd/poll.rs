@@ -13,6 +13,8 @@ use crate::sys::errno::Ret;
 
 const ALWAYS: c_short = POLLERR | POLLHUP | POLLNVAL;
 const ON_STACK: usize = 64;
+/// How often is looked whether a socket has come to the ring, where nothing tells.
+const LOOK_AGAIN_NS: u64 = 50_000_000;
 const LOOKS_PER_KERNEL: u32 = 64;
 const DEPTH: u32 = 4;
 
@@ -56,13 +58,22 @@ pub fn poll(fds: &mut [pollfd], deadline: Deadline, mask: Option<&sigset_t>) -> 
 }
 
 fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
-    let mut special = 0;
-    for (k, f) in kinds.iter_mut().zip(fds.iter()) {
-        *k = kind(f.fd);
-        special += usize::from(!matches!(k, Kind::Kernel));
-    }
-    if special == 0 {
-        return call::poll_many(fds, deadline.left(), mask);
+    loop {
+        let (mut special, mut may_switch) = (0, false);
+        for (k, f) in kinds.iter_mut().zip(fds.iter()) {
+            *k = kind(f.fd);
+            special += usize::from(!matches!(k, Kind::Kernel));
+            may_switch |= matches!(k, Kind::Kernel) && f.events & POLLRDHUP != 0 && f.events & POLLIN == 0 && ready::may_come(f.fd, table::stream);
+        }
+        if special > 0 {
+            break;
+        }
+        // Who waits for the end alone is not woken by a doorbell.
+        let until = if may_switch { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        let ret = call::poll_many(fds, until.left(), mask);
+        if ret != Ok(0) || !may_switch || deadline.passed() {
+            return ret;
+        }
     }
     let mut set = PollSet { fds, kinds, real };
     let mut spun = false;

@@ -3,7 +3,7 @@
 use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDBAND, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int, c_short, pollfd, sigset_t};
 
 use super::poll::poll;
-use crate::sys::Errno;
+use crate::sys::{Errno, thread};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
 
@@ -35,7 +35,7 @@ const EXCEPT: c_short = POLLPRI;
 /// select(2) over the descriptors below `n`. Returns how many bits are left on in the three sets.
 ///
 /// # Errors
-/// `EBADF` for a descriptor that is not open, and those of poll(2). The sets are then as they were.
+/// `EBADF` for a descriptor that is not open (one beyond the process's table is not looked at), and those of poll(2). The sets are then as they were.
 pub fn select<'a>(n: usize, mut read: Words<'a>, mut write: Words<'a>, mut except: Words<'a>, deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
     let wanted = |fd: usize| -> c_short {
         (if has(&read, fd) { POLLIN | POLLRDNORM | POLLRDBAND } else { 0 })
@@ -57,7 +57,7 @@ pub fn select<'a>(n: usize, mut read: Words<'a>, mut write: Words<'a>, mut excep
         *f = pollfd { fd: fd as c_int, events, revents: 0 };
     }
     poll(fds, deadline, mask)?;
-    if fds.iter().any(|f| f.revents & POLLNVAL != 0) {
+    if fds.iter().any(|f| f.revents & POLLNVAL != 0 && (f.fd as usize) < thread::descriptor_slots()) {
         return Err(Errno::EBADF);
     }
     for set in [&mut read, &mut write, &mut except] {
@@ -68,6 +68,9 @@ pub fn select<'a>(n: usize, mut read: Words<'a>, mut write: Words<'a>, mut excep
     let mut on = 0;
     for f in fds.iter() {
         let fd = f.fd as usize;
+        if f.revents & POLLNVAL != 0 {
+            continue;
+        }
         for (set, events, bits) in [(&mut read, POLLIN, READ), (&mut write, POLLOUT, WRITE), (&mut except, POLLPRI, EXCEPT)] {
             if f.events & events != 0 && f.revents & bits != 0 {
                 on += add(set, fd);

@@ -82,6 +82,8 @@ pub mod flag {
     pub const CONFINED: u32 = 1 << 16;
     /// A send found the kernel full: the socket does not leave it before there is room.
     pub const KERNEL_FULL: u32 = 1 << 17;
+    /// O_APPEND, with which sendfile(2) sends nothing.
+    pub const APPEND: u32 = 1 << 18;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }

@@ -96,10 +96,11 @@ impl Endpoint {
         Some(Ok(()))
     }
 
-    /// How far the other end has ended, as a number that changes with each step of it.
+    /// How far the connection has ended, as a number that changes with each step of either end.
     #[inline]
     pub fn end_code(&self) -> u32 {
-        u32::from(self.rx.is_finished()) | (self.peer_end() as u32) << 1
+        let ours = self.sock.pcb.flags() & (flag::SHUT_RD | flag::SHUT_WR | flag::BROKEN);
+        u32::from(self.rx.is_finished()) | (self.peer_end() as u32) << 1 | ours << 3
     }
 
     /// The anchor tells that the connection is over: the last holder of the other end has closed or died.

@@ -80,6 +80,14 @@ pub enum Set {
     Refused(Errno),
 }
 
+/// The largest low-water mark that the kernel would take: half of what the receive buffer may come to.
+fn most_lowat(sock: Sock, wanted: c_int) -> c_int {
+    match sock.pcb.rcvbuf.load(Ordering::Relaxed) {
+        0 => call::lowat_of_new_socket(wanted).unwrap_or(c_int::MAX),
+        set => (set / 2) as c_int,
+    }
+}
+
 /// Before setsockopt(2) with an integer `value` (0 where the option has none).
 pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
     let doorbells = sock.pcb.has(flag::ANCHOR_READY);
@@ -94,7 +102,7 @@ pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set
         (IPPROTO_TCP, TCP_NODELAY) => flag::NODELAY,
         (IPPROTO_TCP, TCP_CORK) => flag::CORK,
         (SOL_SOCKET, SO_RCVLOWAT) if doorbells => {
-            let bytes = if value < 0 { c_int::MAX } else { value.max(1) };
+            let bytes = if value < 0 { c_int::MAX } else { value.max(1) }.min(most_lowat(sock, value));
             sock.pcb.rcvlowat.store(bytes as u32, Ordering::Relaxed);
             return Set::Done;
         }
@@ -192,8 +200,7 @@ pub fn readable_bytes(sock: Sock) -> Option<c_int> {
     let ep = sock.endpoint().filter(|ep| ep.rx.path() == crate::transport::direction::Path::Ring)?;
     let (left, _) = ep.kernel_left(0);
     let queued = ep.rx.queued()?;
-    let at_mark = ep.is_at_mark() && !sock.pcb.has(flag::OOB_INLINE) && queued > 0;
-    Some(left.saturating_add(queued).saturating_sub(u64::from(at_mark)).min(c_int::MAX as u64) as c_int)
+    Some(left.saturating_add(ep.queued_to_mark(queued)).min(c_int::MAX as u64) as c_int)
 }
 
 /// Bytes that the other end has not taken (SIOCOUTQ, tcp(7)): what is beyond its share of what may be queued, since
@@ -217,6 +224,7 @@ pub fn at_mark(sock: Sock) -> Option<c_int> {
 /// After fcntl(F_SETFL).
 pub fn set_file_flags(sock: Sock, flags: c_int) {
     set_nonblocking(sock, flags & libc::O_NONBLOCK != 0);
+    sock.pcb.put(flag::APPEND, flags & libc::O_APPEND != 0);
     let signals = flags & libc::O_ASYNC != 0;
     if signals != sock.pcb.has(flag::ASYNC) {
         sock.pcb.put(flag::ASYNC, signals);
@@ -224,6 +232,11 @@ pub fn set_file_flags(sock: Sock, flags: c_int) {
             ep.rx.control.readable.set_always(signals);
         }
     }
+}
+
+/// Why sendfile(2) does not send to the socket.
+pub fn refuses_sendfile(sock: Sock) -> Option<Errno> {
+    sock.pcb.has(flag::APPEND).then_some(Errno::EINVAL)
 }
 
 /// After O_NONBLOCK was changed.

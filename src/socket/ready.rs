@@ -32,6 +32,11 @@ pub fn on_ring(sock: Sock) -> Option<Endpoint> {
     (ep.tx.path() == Path::Ring || ep.rx.path() == Path::Ring).then_some(ep)
 }
 
+/// Whether a descriptor's socket, `stream` of it, may yet come to the ring.
+pub fn may_come(fd: libc::c_int, stream: impl FnOnce(libc::c_int) -> Option<Sock>) -> bool {
+    stream(fd).and_then(|sock| sock.endpoint()).is_some_and(|ep| ep.rx.path() == Path::Ready)
+}
+
 impl Endpoint {
     /// Which poll bits are on.
     pub fn readiness(&self) -> Readiness {

@@ -80,7 +80,12 @@ fn among_others(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
 fn all_from_kernel(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
     let peek = flags & MSG_PEEK != 0;
     let mut got = 0;
+    let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
     loop {
+        // What is there already is told when a signal comes.
+        if got > 0 && call::poll_one(sock.fd, libc::POLLIN | libc::POLLRDHUP, deadline).unwrap_or(0) == 0 {
+            return Some(Ok(got));
+        }
         let ret = sink.receive_kernel(sock.fd, usize::MAX, flags & !MSG_WAITALL);
         let n = match from_kernel(sock, ret, flags) {
             Some(Ok(n)) => n,
@@ -287,7 +292,7 @@ impl Endpoint {
                 return Ok(got);
             }
             let need = if peek { target as u64 } else { 1 };
-            if let Err(e) = self.wait_readable(need, deadline) {
+            if let Err(e) = self.wait_readable(need, deadline, got == 0) {
                 return if got > 0 { Ok(got) } else { Err(e) };
             }
         }

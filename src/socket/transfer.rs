@@ -95,6 +95,7 @@ impl Endpoint {
     pub fn receive_into(&self, most: usize, nonblocking: bool, write: Sink) -> Ret {
         let deadline = Deadline::of_option(self.sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
         loop {
+            let most = most.min(self.limit_at_mark(0));
             let end = self.rx.is_finished() || self.peer_end() != crate::pcb::circuit::End::Open;
             let drained = stream::drain(self.rx, self.sock.arena, self.sock.me(), most, || self.is_current(), &mut *write);
             match drained.map_err(|_| self.damaged())? {
@@ -105,7 +106,7 @@ impl Endpoint {
                 None if end => return self.at_end().unwrap_or(Ok(())).map(|()| 0),
                 None if !self.is_current() => return Err(Errno::EBADF),
                 None if nonblocking => return Err(Errno::EAGAIN),
-                None => self.wait_readable(1, deadline)?,
+                None => self.wait_readable(1, deadline, true)?,
             }
         }
     }
@@ -123,10 +124,4 @@ fn read_for_nothing(source: &mut impl Source, n: usize) -> Ret {
         done += got;
     }
     Ok(done)
-}
-
-/// Whether a call with splice's `flags` (SPLICE_F_NONBLOCK) may not block on `sock`.
-pub fn is_nonblocking(sock: Sock, flags: u32) -> bool {
-    const SPLICE_F_NONBLOCK: u32 = 2;
-    flags & SPLICE_F_NONBLOCK != 0 || sock.is_nonblocking(0)
 }

@@ -51,12 +51,27 @@ impl Endpoint {
         if need <= 1 && self.rx.control.urgent.load(Ordering::Acquire) == 0 {
             return true;
         }
-        let skipped = self.mark().is_some_and(|m| !self.is_inline() && m.at == self.rx.consumed.tail.load(Ordering::Relaxed));
-        self.rx.queued().is_none_or(|n| n >= need.saturating_add(u64::from(skipped)))
+        let lost = self.rx.control.lost.load(Ordering::Acquire);
+        let is_lost = lost != 0 && lost - 1 == self.rx.consumed.tail.load(Ordering::Relaxed) && !self.is_inline();
+        let next = self.rx.consumed.tail.load(Ordering::Relaxed) + u64::from(is_lost);
+        let skipped = self.mark().is_some_and(|m| !self.is_inline() && m.at == next);
+        self.rx.queued().is_none_or(|n| n >= need.saturating_add(u64::from(skipped) + u64::from(is_lost)))
+    }
+
+    /// Bytes before the mark, or all `queued` where there is none ahead (FIONREAD).
+    pub fn queued_to_mark(&self, queued: u64) -> u64 {
+        match self.mark().filter(|_| !self.is_inline()) {
+            Some(mark) => match mark.at.saturating_sub(self.rx.consumed.tail.load(Ordering::Relaxed)) {
+                0 => queued.saturating_sub(1),
+                n => n.min(queued),
+            },
+            None => queued,
+        }
     }
 
     /// How far a receive may go: up to the mark. One that begins at the mark first skips the urgent byte.
     pub fn limit_at_mark(&self, got: usize) -> usize {
+        self.skip_lost();
         let Some(mark) = self.mark() else { return usize::MAX };
         let before = mark.at.saturating_sub(self.rx.consumed.tail.load(Ordering::Relaxed));
         match before {
@@ -67,6 +82,15 @@ impl Endpoint {
                 usize::MAX
             }
             n => usize::try_from(n).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// An urgent byte that was next when another one came is never told (as tcp_check_urg of Linux).
+    fn skip_lost(&self) {
+        let lost = self.rx.control.lost.load(Ordering::Acquire);
+        if lost != 0 && lost - 1 == self.rx.consumed.tail.load(Ordering::Relaxed) && !self.is_inline() && self.rx.has_data() {
+            self.rx.control.lost.store(0, Ordering::Relaxed);
+            self.skip_one();
         }
     }
 
@@ -87,7 +111,7 @@ impl Endpoint {
     /// `EINVAL` where there is no urgent byte, or it is in line.
     pub fn receive_urgent(&self, sink: &mut Iov, peek: bool) -> Ret {
         let word = self.rx.control.urgent.load(Ordering::Acquire);
-        let mark = Mark::of(word).filter(|_| !self.is_inline() && word != self.rx.reader.urgent_seen.load(Ordering::Acquire));
+        let mark = self.mark().filter(|_| !self.is_inline() && word != self.rx.reader.urgent_seen.load(Ordering::Acquire));
         let Some(mark) = mark else { return Err(Errno::EINVAL) };
         if !peek {
             self.rx.reader.urgent_seen.store(word, Ordering::Release);
@@ -107,6 +131,10 @@ impl Endpoint {
     pub fn mark_urgent(&self, source: &Iov) {
         if let Some(byte) = source.last_byte() {
             let at = self.tx.produced.head.load(Ordering::Relaxed).wrapping_add(source.left() as u64 - 1);
+            let before = Mark::of(self.tx.control.urgent.load(Ordering::Acquire));
+            if let Some(next) = before.filter(|m| m.at == self.tx.consumed.tail.load(Ordering::Acquire) && m.at < at) {
+                self.tx.control.lost.store(next.at + 1, Ordering::Release);
+            }
             self.tx.control.urgent.store(Mark { at, byte }.word(), Ordering::Release);
         }
     }

@@ -35,11 +35,12 @@ impl Endpoint {
         self.tx.consumed.tail.load(Ordering::SeqCst) >= wake_at || self.peer_end() != End::Open || self.sock.pcb.has(flag::SHUT_WR | flag::BROKEN)
     }
 
-    /// Blocks until the receiving direction has something to do for one who wants `need` bytes.
+    /// Blocks until the receiving direction has something to do for one who wants `need` bytes. With `restarts` it goes
+    /// on after a signal where the program asked for that (SA_RESTART).
     ///
     /// # Errors
     /// `EINTR`, or `EAGAIN` at the deadline.
-    pub fn wait_readable(&self, need: u64, deadline: Deadline) -> Result<(), Errno> {
+    pub fn wait_readable(&self, need: u64, deadline: Deadline, restarts: bool) -> Result<(), Errno> {
         let cpu = thread::cpu();
         self.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
         let peer = Peer::of(cpu, self.rx.produced.cpu.load(Ordering::Relaxed));
@@ -52,14 +53,14 @@ impl Endpoint {
         if one_sleeper.as_ref().is_err_and(|&e| e == Errno::ETIMEDOUT) {
             return Err(Errno::EAGAIN);
         }
-        let slept = self.sleep_readable(need, deadline);
+        let slept = self.sleep_readable(need, deadline, restarts);
         if let Ok(role) = one_sleeper {
             role.unlock();
         }
         slept
     }
 
-    fn sleep_readable(&self, need: u64, deadline: Deadline) -> Result<(), Errno> {
+    fn sleep_readable(&self, need: u64, deadline: Deadline, restarts: bool) -> Result<(), Errno> {
         self.rx.control.readable.declare_asleep();
         if self.is_readable(need) {
             self.reader_awakes();
@@ -69,7 +70,7 @@ impl Endpoint {
             return Err(Errno::EAGAIN);
         }
         stats::sleeps(self.sock.arena);
-        let ret = if deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
+        let ret = if restarts && deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
             // A plain blocking call, which the kernel restarts after a signal where the program asked for that.
             // It takes the doorbell with it, and would take the urgent byte meant for a sender as well: where
             // there may be one it only looks.

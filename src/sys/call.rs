@@ -71,6 +71,15 @@ pub fn set_int_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> Ret
     check(unsafe { (real().setsockopt)(fd, level, name, (&raw const value).cast(), len) } as isize)
 }
 
+/// What SO_RCVLOWAT becomes on a new TCP socket that is told `wanted`.
+pub fn lowat_of_new_socket(wanted: c_int) -> Result<c_int, Errno> {
+    // SAFETY: plain numbers.
+    let fd = check(unsafe { (real().socket)(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) } as isize)? as c_int;
+    let ret = set_int_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, wanted).and_then(|_| int_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT));
+    close(fd);
+    ret
+}
+
 /// Types of integers alone, for which every bit pattern is valid.
 ///
 /// # Safety

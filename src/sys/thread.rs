@@ -185,6 +185,30 @@ fn state_and_rest<'a>(path: core::fmt::Arguments, text: &'a mut [u8; 512]) -> &'
     text.iter().rposition(|&b| b == b')').and_then(|close| text.get(close + 2..)).unwrap_or(&[])
 }
 
+/// How many descriptors the process's table has room for (FDSize of proc_pid_status(5)).
+pub fn descriptor_slots() -> usize {
+    let mut text = [0u8; 512];
+    let n = super::call::read_file(b"/proc/self/status\0", &mut text).unwrap_or(0);
+    let lines = text.get(..n).unwrap_or(&[]).split(|&b| b == b'\n');
+    let value = lines.filter_map(|line| line.strip_prefix(b"FDSize:")).next().and_then(|v| core::str::from_utf8(v).ok());
+    value.and_then(|v| v.trim().parse().ok()).unwrap_or(usize::MAX)
+}
+
+/// Runs `f`, which sleeps in calls that are cancellation points, for one that is none (pthreads(7)).
+pub fn without_cancellation<T>(f: impl FnOnce() -> T) -> T {
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+    }
+    const DISABLE: c_int = 1;
+    let mut before = 0;
+    // SAFETY: an int to write to; the state is put back.
+    unsafe { pthread_setcancelstate(DISABLE, &mut before) };
+    let value = f();
+    // SAFETY: as above; a null pointer asks for no old state.
+    unsafe { pthread_setcancelstate(before, core::ptr::null_mut()) };
+    value
+}
+
 /// Sends `signal` to the calling thread.
 pub fn raise(signal: c_int) {
     // SAFETY: a signal to ourselves, with its usual effect.

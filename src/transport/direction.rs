@@ -117,6 +117,8 @@ pub struct Control {
     pub deaf: AtomicU32,
     /// How many bytes went through the kernel before the switch.
     pub kernel_bytes: AtomicU64,
+    /// Position plus one of an urgent byte that the receiver is never told, 0 for none.
+    pub lost: AtomicU64,
     /// Urgent data (tcp(7)): position after the urgent byte in the stream, plus one, shifted left by 8,
     /// with the byte; 0 is none.
     pub urgent: AtomicU64,
@@ -172,6 +174,7 @@ impl Direction {
             &self.consumed.tail,
             &self.control.kernel_bytes,
             &self.control.urgent,
+            &self.control.lost,
         ] {
             word.store(0, Ordering::Relaxed);
         }
