@@ -14,6 +14,7 @@ use crate::shm::owner::Me;
 use crate::shm::{Arena, arena, arena::joined};
 use crate::socket::Sock;
 use crate::socket::spin::{self, Peer};
+use crate::socket::wait::LOOK_AGAIN_NS;
 use crate::socket::{route, stats};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
@@ -268,7 +269,8 @@ fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: D
         if rings && let Some(arena) = arena() {
             stats::sleeps(arena);
         }
-        call::epoll_wait(ep, events, deadline, mask)
+        let until = if instance.lock().ok_or(BUSY)?.needs_looks() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        call::epoll_wait(ep, events, until, mask)
     };
     let mut set = instance.lock().ok_or(BUSY)?;
     set.end_sleep(DEPTH);
@@ -322,7 +324,7 @@ fn spin(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: De
 
 /// Whether an instance has ring sockets ready: for those who poll the instance itself.
 pub fn is_ready(number: u32) -> bool {
-    instance(number).and_then(|i| i.set.try_lock().map(|mut s| s.peek(DEPTH))).unwrap_or(false)
+    instance(number).and_then(Instance::lock).is_some_and(|mut set| set.peek(DEPTH))
 }
 
 /// Takes what the kernel's instance has and keeps what the program is to be told for its next wait.

@@ -55,6 +55,8 @@ pub struct Set {
     nested: Vec<u32>,
     /// Inner instances without sockets.
     inner: Vec<u32>,
+    /// Those that wait for room and may not be told that the other end died.
+    fragile: Vec<u32>,
     rings: usize,
     parked: usize,
     /// About how many registrations are the kernel's affair.
@@ -607,11 +609,14 @@ impl Set {
 
     /// Arms the sockets that have been quiet and stops looking at them.
     fn cool(&mut self, quiet_looks: u32) {
-        let (regs, number) = (&mut self.regs, self.notifier);
+        let (regs, number, fragile) = (&mut self.regs, self.notifier, &mut self.fragile);
         self.hot.retain(|&i| {
             let Some(reg) = regs.get_mut(i as usize) else { return false };
             let cools = !reg.in_use || reg.disabled || (reg.quiet > quiet_looks && reg.arm(number, i));
             reg.is_hot = !cools;
+            if cools && reg.needs_looks() && !fragile.contains(&i) {
+                fragile.push(i);
+            }
             !cools
         });
     }
@@ -629,6 +634,9 @@ impl Set {
         for &i in &self.hot {
             if let Some(reg) = self.regs.get_mut(i as usize) {
                 ready |= reg.in_use && !reg.disabled && !reg.arm(number, i);
+                if reg.needs_looks() && !self.fragile.contains(&i) {
+                    self.fragile.push(i);
+                }
             }
         }
         for &i in &self.nested {
@@ -640,6 +648,19 @@ impl Set {
             }
         }
         ready || notifier_of(number).is_some_and(|n| n.has_news())
+    }
+
+    /// Whether a sleep is to be short: looks for the death of other ends that nothing would tell.
+    pub fn needs_looks(&mut self) -> bool {
+        let regs = &self.regs;
+        self.fragile.retain(|&i| match regs.get(i as usize).filter(|r| r.needs_looks()).map(|r| r.watch) {
+            Some(Watch::Ring(endpoint)) => {
+                endpoint.look_for_death();
+                true
+            }
+            _ => false,
+        });
+        !self.fragile.is_empty()
     }
 
     /// Before a thread goes off with its events while others sleep: what comes next, and what is still ready,

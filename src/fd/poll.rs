@@ -6,6 +6,7 @@ use super::epoll;
 use super::table::{self, Entry};
 use crate::pcb::block::flag;
 use crate::socket::spin::{self, Peer};
+use crate::socket::wait::LOOK_AGAIN_NS;
 use crate::socket::{Endpoint, ready, stats};
 use crate::sys::call;
 use crate::sys::clock::Deadline;
@@ -13,8 +14,6 @@ use crate::sys::errno::Ret;
 
 const ALWAYS: c_short = POLLERR | POLLHUP | POLLNVAL;
 const ON_STACK: usize = 64;
-/// How often is looked whether a socket has come to the ring, where nothing tells.
-const LOOK_AGAIN_NS: u64 = 50_000_000;
 const LOOKS_PER_KERNEL: u32 = 64;
 const DEPTH: u32 = 4;
 
@@ -168,7 +167,16 @@ impl PollSet<'_> {
         if let Some(Kind::Ring(ep)) = self.kinds.iter().find(|k| matches!(k, Kind::Ring(_))) {
             stats::sleeps(ep.sock.arena);
         }
-        self.with_kernel(deadline, mask)
+        let mut until = deadline;
+        for k in self.kinds.iter() {
+            if let Kind::Ring(ep) = k
+                && ep.may_miss_death()
+            {
+                ep.look_for_death();
+                until = deadline.at_most_ns(LOOK_AGAIN_NS);
+            }
+        }
+        self.with_kernel(until, mask)
     }
 
     /// Declares this thread asleep on every ring, or awake.

@@ -3,9 +3,9 @@
 use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDBAND, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int, c_short, pollfd, sigset_t};
 
 use super::poll::poll;
-use crate::sys::{Errno, thread};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
+use crate::sys::{Errno, thread};
 
 const ON_STACK: usize = 64;
 const WORD_BITS: usize = 64;

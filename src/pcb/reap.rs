@@ -95,10 +95,12 @@ pub fn release_side(arena: &Arena, link: Link, side: usize) {
 
 /// Whether some process holds the PCB's socket.
 pub fn is_held(arena: &Arena, p: &Pcb) -> bool {
+    if p.has(flag::SHARED) { is_held_by_any(arena, p) } else { !owner::is_dead(arena, p.owner.load(Ordering::Relaxed)) }
+}
+
+/// The same as the kernel says, which knows of a process that is dead but not yet waited for.
+pub fn is_held_by_any(arena: &Arena, p: &Pcb) -> bool {
     let owner_dead = || owner::is_dead(arena, p.owner.load(Ordering::Relaxed));
-    if !p.has(flag::SHARED) {
-        return !owner_dead();
-    }
     let key = p.addresses();
     if key.local.port == 0 {
         return !owner_dead();

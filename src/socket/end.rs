@@ -53,7 +53,9 @@ impl Endpoint {
     /// Takes note, once, that the other end reset the connection.
     pub fn settle_end(&self) {
         if self.peer_end() == End::Reset && self.sock.pcb.set_once(flag::END_SEEN) {
-            self.sock.pcb.so_error.store(Errno::ECONNRESET.0 as u32, Ordering::Release);
+            // After its FIN only a sender is told (tcp_reset of Linux).
+            let error = if self.rx.is_finished() { Errno::EPIPE } else { Errno::ECONNRESET };
+            self.sock.pcb.so_error.store(error.0 as u32, Ordering::Release);
             self.sock.pcb.set(flag::BROKEN);
         }
     }

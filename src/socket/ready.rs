@@ -55,6 +55,7 @@ impl Endpoint {
             no_more |= self.rx.is_finished() || ended;
         } else {
             ask |= KERNEL_RX;
+            no_more |= self.peer_end() == End::Reset;
         }
         if no_more {
             bits |= READABLE | POLLRDHUP;

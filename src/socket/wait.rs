@@ -9,6 +9,7 @@ use super::spin::{self, Peer};
 use super::stats;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
+use crate::pcb::reap;
 use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::preserved;
 use crate::sys::futex::PiLock;
@@ -21,7 +22,7 @@ use crate::transport::stream;
 use crate::transport::wait::Wishes;
 
 /// A sender whose wake-ups cannot be relied on (see `fulfil`) looks this often.
-const LOOK_AGAIN_NS: u64 = 50_000_000;
+pub const LOOK_AGAIN_NS: u64 = 50_000_000;
 
 impl Endpoint {
     /// Whether a receiver that wants `need` bytes has anything to do.
@@ -161,6 +162,21 @@ impl Endpoint {
             self.anchor_ended(None);
         }
         Ok(())
+    }
+
+    /// Whether nothing may tell a sender that waits for room that the other end died: its FIN comes after bytes of
+    /// the kernel's that nobody reads.
+    pub fn may_miss_death(&self) -> bool {
+        self.tx.path() == Path::Ring && self.peer_end() == End::Open && self.rx.reader.kernel_left.load(Ordering::Acquire) != 1
+    }
+
+    /// Finds out whether the other end is there at all.
+    pub fn look_for_death(&self) {
+        if let Some((_, peer)) = self.peer()
+            && !reap::is_held_by_any(self.sock.arena, peer)
+        {
+            reap::release_side(self.sock.arena, self.link, 1 - self.link.side);
+        }
     }
 
     /// What tells on the anchor that the other end is gone. Where we have shut our own half down, or the other
