@@ -85,6 +85,9 @@ pub struct Reg {
     pub is_hot: bool,
     pub is_armed: bool,
     pub quiet: u32,
+    /// When it was last reported (`sys::clock::ticks`), while it has been ready ever since: level-triggered, it then
+    /// went behind all others. Else 0.
+    pub told_at: u64,
     /// Threads that sleep in an inner instance by way of this registration.
     pub sleeping: u32,
     /// How far an inner instance had come at the last report (edge-triggered).
@@ -109,7 +112,7 @@ impl Reg {
         }
     }
 
-    fn is_edge_triggered(&self) -> bool {
+    pub fn is_edge_triggered(&self) -> bool {
         self.events & EPOLLET as u32 != 0
     }
 
@@ -170,6 +173,15 @@ impl Reg {
         }
         self.edge |= self.looked != self.told;
         self.edge
+    }
+
+    /// Its place among others that are ready: the kernel reports in the order in which they became so.
+    pub fn place(&self) -> u64 {
+        match self.watch {
+            Watch::Ring(_) if self.told_at != 0 => self.told_at,
+            Watch::Ring(endpoint) => endpoint.rx.produced.came_at.load(Ordering::Relaxed),
+            _ => 0,
+        }
     }
 
     /// Whether an inner instance that is ready and has come as far as `pulse` is to be reported.

@@ -18,7 +18,7 @@ use super::epoll;
 use super::epoll_reg::{NOT_IDLE, Progress, Reg, Watch, index_of, is_token, token};
 use super::table::Entry;
 use crate::socket::{Endpoint, Sock, ready, route};
-use crate::sys::clock::{Deadline, now_ns};
+use crate::sys::clock::{Deadline, now_ns, ticks};
 use crate::sys::errno::Ret;
 use crate::sys::{Errno, call, thread};
 use crate::transport::notifier::{self, notifier};
@@ -73,6 +73,8 @@ pub struct Set {
     was_full: bool,
     turn: usize,
     next_hot: usize,
+    /// The places of the events that a look has found, and their registrations.
+    places: Vec<(u64, u32)>,
     /// How many events of the kernel's were taken for those who watch the instance itself.
     absorbed: u64,
     /// Events of the kernel's that nobody has been told yet.
@@ -212,6 +214,7 @@ impl Set {
             is_hot: false,
             is_armed: false,
             quiet: 0,
+            told_at: 0,
             pulse: 0,
             sleeping: 0,
             idle_head: NOT_IDLE,
@@ -492,6 +495,9 @@ impl Set {
             }
         }
         self.rings += 1;
+        if let Some(Watch::Ring(endpoint)) = self.watch(index) {
+            endpoint.rx.control.is_timed.store(1, Ordering::Relaxed);
+        }
         self.heat(index);
     }
 
@@ -560,18 +566,23 @@ impl Set {
         let mut cooled = false;
         let start = if count > 0 { self.next_hot % count } else { 0 };
         let mut looked = 0;
+        let before = n;
+        self.places.clear();
         while looked < count && n < events.len() {
             let at = (start + looked) % count;
             looked += 1;
-            let Some(reg) = self.hot.get(at).and_then(|&i| self.regs.get_mut(i as usize)) else { continue };
+            let Some(&index) = self.hot.get(at) else { continue };
+            let Some(reg) = self.regs.get_mut(index as usize) else { continue };
             let found = reg.look();
             if found != 0 {
                 if let Some(event) = events.get_mut(n) {
                     *event = epoll_event { events: found, u64: reg.data };
                 }
                 n += 1;
+                self.places.push((reg.place(), index));
                 reg.reported();
             } else {
+                reg.told_at = 0;
                 reg.quiet += 1;
             }
             cooled |= !reg.in_use || reg.disabled || reg.quiet > quiet_looks;
@@ -583,7 +594,33 @@ impl Set {
         if cooled {
             self.cool(quiet_looks);
         }
+        self.put_in_order(events.get_mut(before..n).unwrap_or(&mut []));
         n
+    }
+
+    /// Puts few events into the order of their places; many are told in any.
+    #[inline]
+    fn put_in_order(&mut self, events: &mut [epoll_event]) {
+        const FEW: usize = 64;
+        if self.rings < 2 || events.is_empty() || events.len() > FEW {
+            return;
+        }
+        let places = &mut self.places;
+        for last in 1..events.len() {
+            for at in (1..=last).rev() {
+                if places.get(at - 1) <= places.get(at) {
+                    break;
+                }
+                places.swap(at - 1, at);
+                events.swap(at - 1, at);
+            }
+        }
+        let now = ticks();
+        for (rank, &(_, index)) in places.iter().enumerate() {
+            if let Some(reg) = self.regs.get_mut(index as usize).filter(|r| !r.is_edge_triggered()) {
+                reg.told_at = now + rank as u64;
+            }
+        }
     }
 
     /// Sockets with news are hot again.

@@ -68,8 +68,9 @@ impl Endpoint {
         if flags & MSG_OOB != 0 {
             self.mark_urgent(source);
         }
-        let sent = self.push(source)?;
-        let ret = if source.left() == 0 { Ok(sent) } else { self.send_slowly(source, flags, sent) };
+        let whole = if self.may_have_company() { stream::WHOLE_AMONG_OTHERS_BYTES } else { stream::WHOLE_BYTES };
+        let sent = self.push(source, whole)?;
+        let ret = if source.left() == 0 { Ok(sent) } else { self.send_slowly(source, flags, sent, whole) };
         if flags & MSG_OOB != 0 && ret.is_ok() {
             self.announce_urgent();
         }
@@ -77,29 +78,29 @@ impl Endpoint {
     }
 
     #[inline(always)]
-    fn push(&self, source: &mut Iov) -> Ret {
-        let ret = self.push_one(source);
+    fn push(&self, source: &mut Iov, whole: u64) -> Ret {
+        let ret = self.push_one(source, whole);
         if self.tx.writer.messages.load(Ordering::Relaxed).is_multiple_of(MESSAGES_PER_LOOK) {
             self.look_for_end(&self.tx.writer.looked_ns);
         }
         if !stream::stash::is_empty(self.tx) {
             stream::stash::flush(self.tx, |kept| {
-                let _ = self.push_one(kept);
+                let _ = self.push_one(kept, stream::WHOLE_BYTES);
             });
         }
         ret
     }
 
     #[inline(always)]
-    fn push_one(&self, source: &mut Iov) -> Ret {
-        stream::push(self.tx, self.sock.arena, self.sock.me(), self.may_have_company(), source, || self.is_current(), || self.wake_reader())
-            .map_err(|why| self.refused(why))
+    fn push_one(&self, source: &mut Iov, whole: u64) -> Ret {
+        let (arena, me, company) = (self.sock.arena, self.sock.me(), self.may_have_company());
+        stream::push(self.tx, arena, me, company, source, whole, || self.is_current(), || self.wake_reader()).map_err(|why| self.refused(why))
     }
 
     /// The ring is full: more room is made, waited for, or said to be missing.
     #[cold]
     #[inline(never)]
-    fn send_slowly(&self, source: &mut Iov, flags: c_int, mut sent: usize) -> Ret {
+    fn send_slowly(&self, source: &mut Iov, flags: c_int, mut sent: usize, mut whole: u64) -> Ret {
         let nonblocking = self.sock.is_nonblocking(flags);
         let deadline = Deadline::of_option(self.sock.pcb.sndtimeo_ns.load(Ordering::Relaxed));
         while source.left() > 0 {
@@ -111,13 +112,15 @@ impl Endpoint {
                 if nonblocking {
                     self.await_room();
                     // Room may have come before the flag was up: then there will be no edge for it.
-                    let n = self.push(source).or_else(|e| if sent > 0 { Ok(0) } else { Err(e) })?;
+                    let n = self.push(source, stream::WHOLE_BYTES).or_else(|e| if sent > 0 { Ok(0) } else { Err(e) })?;
                     if n == 0 {
                         return if sent > 0 { Ok(sent) } else { Err(Errno::EAGAIN) };
                     }
                     sent += n;
                     continue;
                 }
+                // Who has waited takes what there is.
+                whole = stream::WHOLE_BYTES;
                 if let Err(e) = self.wait_writable(self.wake_point(), deadline) {
                     return if sent > 0 { Ok(sent) } else { Err(e) };
                 }
@@ -127,7 +130,8 @@ impl Endpoint {
                 return Ok(sent);
             }
             match self.before_send() {
-                None => match self.push(source) {
+                None => match self.push(source, whole) {
+                    Ok(0) => whole = stream::WHOLE_BYTES,
                     Ok(n) => sent += n,
                     Err(_) if sent > 0 => return Ok(sent),
                     Err(e) => return Err(e),
@@ -157,7 +161,7 @@ impl Endpoint {
         self.tx.writer.fulls.store(fulls, Ordering::Relaxed);
         if class < COMMON || (class < LARGEST && fulls.is_multiple_of(FULLS_BEFORE_LARGEST)) {
             // A small segment is replaced at once: it costs less than waiting for it to be emptied.
-            return self.append(class + 1) || stream::has_room_for(wanted, wait::room(self));
+            return self.append(class + 1) || stream::has_room_for(wanted, wait::room(self), stream::WHOLE_BYTES);
         }
         let cpu = thread::cpu();
         let peer = Peer::of(cpu, self.tx.consumed.cpu.load(Ordering::Relaxed));

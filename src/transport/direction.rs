@@ -70,6 +70,8 @@ pub struct Produced {
     pub fin: AtomicU32,
     /// The processor that the sender last waited on, plus one.
     pub cpu: AtomicU32,
+    /// When something last came (`sys::clock::ticks`), where `Control::is_timed` asks for that.
+    pub came_at: AtomicU64,
 }
 
 /// Written by receivers under `lock`, read by nobody else.
@@ -117,6 +119,8 @@ pub struct Control {
     pub deaf: AtomicU32,
     /// How many bytes went through the kernel before the switch.
     pub kernel_bytes: AtomicU64,
+    /// 1 where event loops tell in which order things came.
+    pub is_timed: AtomicU32,
     /// Position plus one of an urgent byte that the receiver is never told, 0 for none.
     pub lost: AtomicU64,
     /// Urgent data (tcp(7)): position after the urgent byte in the stream, plus one, shifted left by 8,
@@ -164,6 +168,7 @@ impl Direction {
             &self.writer.fulls,
             &self.writer.looked_ns,
             &self.produced.head,
+            &self.produced.came_at,
             &self.reader.head_seen,
             &self.reader.messages,
             &self.reader.kernel_left,
@@ -186,6 +191,7 @@ impl Direction {
             &self.consumed.cpu,
             &self.control.path,
             &self.control.deaf,
+            &self.control.is_timed,
         ] {
             word.store(0, Ordering::Relaxed);
         }

@@ -13,12 +13,15 @@ use super::iov::Iov;
 use crate::shm::Arena;
 use crate::shm::blocks::{self, Block, Class};
 use crate::shm::owner::{Me, System};
+use crate::sys::clock::ticks;
 use crate::sys::sync::{AtomicU64, Ordering};
 
 /// Published at a time, so that the reader copies the beginning of a large write while its end is copied in.
 const CHUNK_BYTES: u64 = if cfg!(loom) { 2 } else { 64 << 10 };
-/// A message up to this size goes into the ring whole or not at all, so that those of several writers do not mix.
-const WHOLE_BYTES: u64 = if cfg!(loom) { 0 } else { 2 << 10 };
+/// A message up to this size always goes into the ring whole or not at all.
+pub const WHOLE_BYTES: u64 = if cfg!(loom) { 0 } else { 2 << 10 };
+/// The same where others may write, whose messages it must not mix with, as long as there is room to be made.
+pub const WHOLE_AMONG_OTHERS_BYTES: u64 = if cfg!(loom) { 0 } else { 16 << 10 };
 /// Writes of this size begin anew where they can (`rewind`).
 pub(super) const REWIND_BYTES: u64 = if cfg!(loom) { 2 } else { 16 << 10 };
 
@@ -56,14 +59,17 @@ fn memory(arena: &Arena, segment: &Segment) -> Result<Memory, Damaged> {
 
 /// Copies from `source` into the ring and publishes, as far as there is room in the current segment.
 /// `contended` says that other threads or processes may use the direction's sending end at the same time.
-/// `valid` is asked once the lock is held, `published` called after each publication. Returns the bytes taken.
+/// A message of up to `whole` bytes is taken whole or not at all. `valid` is asked once the lock is held, `published`
+/// called after each publication. Returns the bytes taken.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub fn push(
     d: &Direction,
     arena: &Arena,
     me: Me,
     contended: bool,
     source: &mut Iov,
+    whole: u64,
     valid: impl Fn() -> bool,
     mut published: impl FnMut(),
 ) -> Result<usize, Refused> {
@@ -91,7 +97,7 @@ pub fn push(
             room = room_of(&memory, head, tail).ok_or(Damaged)?;
         }
         let n = room.min(want);
-        if n == 0 || (total == 0 && !has_room_for(source.left(), room)) {
+        if n == 0 || (total == 0 && !has_room_for(source.left(), room, whole)) {
             break;
         }
         // SAFETY: the segment's memory is valid for its size, a power of two; `n` is at most that.
@@ -100,6 +106,9 @@ pub fn push(
                 return Err(Refused::Fault);
             }
             break;
+        }
+        if d.control.is_timed.load(Ordering::Relaxed) != 0 {
+            d.produced.came_at.store(ticks(), Ordering::Relaxed);
         }
         if d.produced.head.compare_exchange(head, head.wrapping_add(n), Ordering::SeqCst, Ordering::Relaxed).is_err() {
             continue;
@@ -118,10 +127,10 @@ pub fn push(
     Ok(total)
 }
 
-/// Whether `push` takes anything of a message of `bytes` where there is so much room.
+/// Whether `push` takes anything of a message of `bytes` where there is so much room; `whole` as there.
 #[inline(always)]
-pub fn has_room_for(bytes: usize, room: u64) -> bool {
-    room >= (bytes as u64).min(if bytes as u64 <= WHOLE_BYTES { WHOLE_BYTES } else { 1 })
+pub fn has_room_for(bytes: usize, room: u64, whole: u64) -> bool {
+    room >= if bytes as u64 <= whole { bytes as u64 } else { 1 }
 }
 
 /// A writer of something large that finds everything read goes back to the beginning of its segment, which

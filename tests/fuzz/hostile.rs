@@ -487,6 +487,7 @@ impl World {
                         me,
                         input.byte() & 1 == 0,
                         &mut source,
+                        u64::from(input.byte()) << 8,
                         || true,
                         || {
                             let _ = d.control.readable.take();

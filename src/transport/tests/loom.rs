@@ -271,7 +271,7 @@ fn push(d: &Direction, arena: &Arena, bytes: &[u8], published: impl FnMut()) -> 
     let buffers = iovec_of(&mut bytes);
     // SAFETY: `bytes` outlives the cursor.
     let mut source = unsafe { Iov::new(&buffers) }.unwrap();
-    stream::push(d, arena, me(1), true, &mut source, || true, published).expect("damaged")
+    stream::push(d, arena, me(1), true, &mut source, stream::WHOLE_BYTES, || true, published).expect("damaged")
 }
 
 fn pop(d: &Direction, arena: &Arena, most: usize, peek: bool) -> Vec<u8> {

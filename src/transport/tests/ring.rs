@@ -40,7 +40,7 @@ impl<'a> Ring<'a> {
         // SAFETY: the buffers are read alone, and outlive the cursor.
         let mut source = unsafe { Iov::new(&buffers) }.unwrap();
         let mut published = 0;
-        let n = stream::push(&self.d, self.arena, self.me(), true, &mut source, || true, || published += 1).expect("damaged");
+        let n = stream::push(&self.d, self.arena, self.me(), true, &mut source, stream::WHOLE_BYTES, || true, || published += 1).expect("damaged");
         assert_eq!(source.left(), bytes.len() - n);
         assert_eq!(published > 0, n > 0);
         n
@@ -153,7 +153,7 @@ proptest! {
                         Step::Push(..) if bytes.len() >= stream::REWIND_BYTES as usize => {
                             prop_assert!(n >= bytes.len().min(room) && n <= bytes.len())
                         }
-                        Step::Push(..) if !stream::has_room_for(bytes.len(), room as u64) => prop_assert_eq!(n, 0),
+                        Step::Push(..) if !stream::has_room_for(bytes.len(), room as u64, stream::WHOLE_BYTES) => prop_assert_eq!(n, 0),
                         Step::Push(..) => prop_assert_eq!(n, bytes.len().min(room)),
                         _ => prop_assert!(n <= room && (n > 0 || room == 0)),
                     }
