@@ -879,6 +879,77 @@ static void idle_wait_uses_no_processor(struct conn *c)
 	TRUE(ms < 100);
 }
 
+/* What is no TCP socket is the kernel's affair, also in an instance within an instance. */
+static void others_are_the_kernels(struct conn *c)
+{
+	int inner = (int)OK(epoll_create1(0)), outer = (int)OK(epoll_create1(0)), s[2];
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	watch(inner, s[0], EPOLLIN, 1);
+	watch(outer, inner, EPOLLIN | EPOLLRDNORM | EPOLLET, 2);
+	if (c != NULL)
+		watch(outer, c->fd, EPOLLIN, 3);
+	struct epoll_event got[4];
+	char byte;
+	EQ(write(s[1], "a", 1), 1);
+	EQ(epoll_wait(outer, got, 4, 0), 1);
+	EQ(got[0].events, EPOLLIN | EPOLLRDNORM);
+	EQ(got[0].data.u64, 2);
+	EQ(epoll_wait(outer, got, 4, 0), 0); /* no second edge */
+	for (int i = 0; i < 3; i++)
+		EQ(poll_one(inner, POLLIN, 0), POLLIN);
+	EQ(read(s[0], &byte, 1), 1);
+	EQ(epoll_wait(inner, got, 4, 0), 0); /* polling has kept nothing back */
+	EQ(write(s[1], "a", 1), 1);
+	EQ(poll_one(inner, POLLIN, 0), POLLIN);
+	OK(epoll_ctl(inner, EPOLL_CTL_DEL, s[0], NULL));
+	EQ(epoll_wait(inner, got, 4, 0), 0);
+	/* A number that is closed while a duplicate lives, as epoll(7) has it. */
+	watch(inner, s[0], EPOLLIN, 4);
+	int d = (int)OK(dup(s[0]));
+	close(s[0]);
+	EQ(epoll_wait(inner, got, 4, 0), 1);
+	EQ(got[0].data.u64, 4);
+	close(d);
+	EQ(epoll_wait(inner, got, 4, 0), 0);
+	close(s[1]);
+	close(inner);
+	close(outer);
+}
+
+/* First come, first told; what was told level-triggered goes behind. */
+static void order_of_arrival(struct conn *unused)
+{
+	(void)unused;
+	int e = (int)OK(epoll_create1(0)), pairs[5][2];
+	for (int i = 0; i < 5; i++) {
+		int on = 1;
+		tcp_pair(INET, pairs[i]);
+		OK(setsockopt(pairs[i][1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+		warm_up_fds(pairs[i][0], pairs[i][1]);
+		watch(e, pairs[i][0], EPOLLIN, (uint64_t)i);
+	}
+	struct epoll_event got[8];
+	EQ(epoll_wait(e, got, 8, 0), 0);
+	static const int order[] = { 3, 1, 4, 0 };
+	for (int i = 0; i < 4; i++)
+		EQ(send(pairs[order[i]][1], "x", 1, 0), 1);
+	for (int round = 0; round < 2; round++) {
+		EQ(epoll_wait(e, got, 8, 1000), 4);
+		for (int i = 0; i < 4; i++)
+			EQ(got[i].data.u64, order[i]);
+	}
+	EQ(send(pairs[2][1], "x", 1, 0), 1);
+	EQ(send(pairs[4][1], "x", 1, 0), 1);
+	EQ(epoll_wait(e, got, 8, 1000), 5);
+	EQ(got[0].data.u64, 3);
+	EQ(got[4].data.u64, 2);
+	close(e);
+	for (int i = 0; i < 5; i++) {
+		close(pairs[i][0]);
+		close(pairs[i][1]);
+	}
+}
+
 /* ---- edges in a hurry ---- */
 
 /* Reads `length` bytes as event loops do: until EAGAIN, then the next edge. */
@@ -936,6 +1007,8 @@ static void no_edge_is_lost(struct conn *c)
 }
 
 static const struct test tests[] = {
+	TEST(others_are_the_kernels, ALONE | EACH),
+	TEST(order_of_arrival, ALONE),
 	TEST(no_edge_is_lost, TWO),
 	TEST(level, EVERY),
 	TEST(waits, EVERY),

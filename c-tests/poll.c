@@ -234,7 +234,23 @@ static void two_threads(struct conn *c)
 	}
 }
 
+/* The other end's FIN is behind bytes that nobody reads: its death shows all the same. */
+static void death_behind_unread_bytes(struct conn *c)
+{
+	char in[4];
+	EQ(peer_send(c, "hello", 5, 0), 5);
+	EQ(recv(c->fd, in, 1, 0), 1);
+	EQ(send(c->fd, "abcd", 4, 0), 4);
+	set_nonblock(c->fd, true);
+	fill_until_full(c->fd);
+	peer_kill(c);
+	EQ(poll_until(c->fd, POLLOUT, POLLERR), POLLOUT | POLLERR | POLLHUP);
+	ERR(send(c->fd, "x", 1, MSG_NOSIGNAL), ECONNRESET);
+	ERR(send(c->fd, "x", 1, MSG_NOSIGNAL), EPIPE);
+}
+
 static const struct test tests[] = {
+	TEST(death_behind_unread_bytes, TWO),
 	TEST(levels, EVERY),		  TEST(waits, EVERY),
 	TEST(waits_for_room, EACH),	  TEST(mixed_set, EACH),
 	TEST(woken_by_the_other_kind, EACH), TEST(one_descriptor_twice, EACH),

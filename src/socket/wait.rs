@@ -302,10 +302,14 @@ impl Endpoint {
         });
     }
 
-    /// Takes the doorbells that have come and finds out whether the connection has ended. Only for a
-    /// receiving direction that is past the kernel's data.
+    /// Takes the doorbells that have come and finds out whether the connection has ended. While data of the kernel's
+    /// are still to be read, only a reset shows.
     pub fn look_at_anchor(&self) {
         if !self.is_past_kernel() {
+            let is_reset = |bits| bits & (POLLHUP | POLLERR) != 0;
+            if self.tx.path() == Path::Ring && preserved(|| call::poll_one(self.sock.fd, 0, Deadline::NOW).is_ok_and(is_reset)) {
+                self.anchor_ended(None);
+            }
             return;
         }
         preserved(|| {
