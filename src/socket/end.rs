@@ -120,6 +120,14 @@ impl Endpoint {
         }
     }
 
+    /// Ends our side. Who is in the middle of a call finishes it first, and later ones find the end closed.
+    fn end_ours(&self, how: End) {
+        let me = self.sock.me().owner();
+        let _sending = self.tx.writer.lock.acquire(me, &System(self.sock.arena));
+        let _receiving = self.rx.reader.lock.acquire(me, &System(self.sock.arena));
+        self.circuit.set_end(self.link.side, how);
+    }
+
     /// Why the ring moved nothing, for the program.
     #[cold]
     pub fn refused(&self, why: Refused) -> Errno {
@@ -183,12 +191,7 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
 pub fn leave(sock: Sock) {
     let Some(ep) = sock.endpoint() else { return };
     stats::fold(sock.arena, sock.pcb);
-    {
-        let me = sock.me().owner();
-        let _sending = ep.tx.writer.lock.acquire(me, &System(sock.arena));
-        let _receiving = ep.rx.reader.lock.acquire(me, &System(sock.arena));
-        ep.circuit.set_end(ep.link.side, End::Reset);
-    }
+    ep.end_ours(End::Reset);
     reap::unlink(sock.arena, sock.name());
     ep.wake_peer();
 }
@@ -230,11 +233,7 @@ pub fn begin_close(sock: Sock) -> Option<Closing> {
         };
         how = if pcb.has(flag::LINGER_RESET) || unread { End::Reset } else { End::Clean };
         if !shared {
-            // Who is in the middle of a call finishes it first, and later ones find the end closed.
-            let me = sock.me().owner();
-            let _sending = ep.tx.writer.lock.acquire(me, &System(sock.arena));
-            let _receiving = ep.rx.reader.lock.acquire(me, &System(sock.arena));
-            ep.circuit.set_end(ep.link.side, how);
+            ep.end_ours(how);
         }
     }
     Some(Closing { sock, name, how, last: !shared })
@@ -244,7 +243,13 @@ impl Closing {
     /// After close(2).
     pub fn finish(self) {
         let arena = self.sock.arena;
-        if self.last || !reap::is_held(arena, self.sock.pcb) {
+        if self.last {
+            reap::release(arena, self.name, self.how);
+        } else if !reap::is_held(arena, self.sock.pcb) {
+            // Another thread may still be in the middle of a call, and must not go on in memory that is given away.
+            if let Some(ep) = self.sock.endpoint().filter(|_| self.sock.name() == self.name) {
+                ep.end_ours(self.how);
+            }
             reap::release(arena, self.name, self.how);
         }
     }

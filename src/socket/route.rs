@@ -174,10 +174,18 @@ impl Endpoint {
     fn switch(&self) {
         let me = self.sock.me();
         let arena = self.sock.arena;
-        if self.tx.segment(self.tx.produced.segment.load(Ordering::Relaxed)).block.load(Ordering::Relaxed) == 0
-            && !stream::append(self.tx, arena, me, 0, self.link.circuit)
-        {
-            return;
+        // Memory for both directions or for none: one alone on the ring would be slower than the kernel.
+        for direction in [self.tx, self.rx] {
+            match stream::begin(direction, arena, me, self.link.circuit) {
+                Some(true) => {}
+                Some(false) => {
+                    trace(format_args!("fd {}: stays with the kernel: the arena has no room", self.sock.fd));
+                    self.tx.change_path(Path::Ready, Path::Pinned);
+                    self.rx.change_path(Path::Ready, Path::Pinned);
+                    return;
+                }
+                None => return,
+            }
         }
         // A handler that sent on this socket in the middle of this would wait for it, for ever.
         let signals = Blocked::all();

@@ -284,6 +284,27 @@ pub fn append(d: &Direction, arena: &Arena, me: Me, class: Class, circuit: u32) 
     true
 }
 
+fn has_memory(d: &Direction) -> bool {
+    d.segment(d.produced.segment.load(Ordering::Relaxed)).block.load(Ordering::Acquire) != 0
+}
+
+/// Gives a direction its first block, if it has none. False where there is no room in the arena; `None` where that
+/// could not be tried just now.
+pub fn begin(d: &Direction, arena: &Arena, me: Me, circuit: u32) -> Option<bool> {
+    if has_memory(d) {
+        return Some(true);
+    }
+    let table = arena.try_lock()?;
+    let _held = d.writer.lock.try_acquire(me.owner()).filter(|held| !held.is_nested())?;
+    if !has_memory(d) {
+        let segment = d.segment(d.produced.segment.load(Ordering::Relaxed));
+        let Some(block) = blocks::allocate(&table, 0, circuit) else { return Some(false) };
+        segment.start.store(d.produced.head.load(Ordering::Relaxed), Ordering::Relaxed);
+        segment.block.store(block.0, Ordering::Release);
+    }
+    Some(true)
+}
+
 /// Copies from the ring to `sink` as far as both go, and at most `most` bytes. With `peek` nothing is taken.
 /// `valid` is asked once the lock is held. Returns the bytes copied.
 #[inline(always)]
