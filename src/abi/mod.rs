@@ -34,13 +34,16 @@ pub use prefixed::*;
 extern "C" fn before_fork() {
     crate::fd::table::share_all();
     crate::fd::epoll::before_fork();
+    crate::shm::arena::before_fork();
 }
 
 extern "C" fn in_parent() {
+    crate::shm::arena::after_fork();
     crate::fd::epoll::after_fork_in_parent();
 }
 
 extern "C" fn in_child() {
+    crate::shm::arena::after_fork();
     crate::fd::epoll::after_fork_in_child();
     crate::sys::thread::forget();
     crate::shm::owner::forget();

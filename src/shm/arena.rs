@@ -13,10 +13,11 @@ use super::layout::{ARENA_BYTES, FIXED_BYTES, Header, MAGIC, PAGE_BYTES, VERSION
 use super::owner::{Me, System};
 use super::{Shared, lock};
 use crate::sys::clock::now_ns;
+use crate::sys::mutex::Mutex;
 use crate::sys::real::real;
 use crate::sys::signal::Blocked;
 use crate::sys::trace::{Buffer, trace, warn};
-use crate::sys::{Errno, call, config};
+use crate::sys::{Errno, call, config, thread};
 
 const MADV_POPULATE_WRITE: c_int = 23;
 const PATH_BYTES: usize = 256;
@@ -54,8 +55,26 @@ pub fn joined() -> Option<&'static Arena> {
     ARENA.get()?.as_ref()
 }
 
+/// Held while the arena is joined, and across a fork: a child must not find that half done by a thread that it does not
+/// have.
+static JOINING: Mutex<()> = Mutex::new(());
+
+/// Before a fork.
+pub fn before_fork() {
+    while !JOINING.try_hold(|()| {}) {
+        thread::yield_now();
+    }
+}
+
+/// After a fork, in both processes.
+pub fn after_fork() {
+    JOINING.let_go();
+}
+
 #[cold]
 fn join_arena() -> Option<&'static Arena> {
+    // A handler in the middle of it, of the same thread, goes without.
+    let _joining = JOINING.lock_unless_mine()?;
     ARENA
         .get_or_init(|| {
             if config::get().off {
@@ -106,6 +125,9 @@ struct File(c_int);
 
 impl Drop for File {
     fn drop(&mut self) {
+        // A mapping keeps the open file, and with it the lock.
+        // SAFETY: flock takes any descriptor.
+        unsafe { libc::flock(self.0, libc::LOCK_UN) };
         call::close(self.0);
     }
 }

@@ -304,23 +304,43 @@ impl Endpoint {
 
     /// Receives what went through the kernel before the switch.
     fn receive_left(&self, sink: &mut Iov, flags: c_int, peek: bool) -> Ret {
+        // Among others one at a time, and none asleep inside: another may take what this one waits for, and what
+        // comes next is on the ring.
+        let company = self.may_have_company();
+        let held = company.then(|| self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena)));
         let (left, _) = self.kernel_left(0);
         if left == 0 {
+            drop(held);
             return self.receive(sink, flags);
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX);
-        let n = sink.receive_kernel(self.sock.fd, most, flags & !MSG_WAITALL)?;
+        let nowait = if company { libc::MSG_DONTWAIT } else { 0 };
+        let n = match sink.receive_kernel(self.sock.fd, most, flags & !MSG_WAITALL | nowait) {
+            Err(Errno::EAGAIN) if company && !self.sock.is_nonblocking(flags) => {
+                drop(held);
+                let deadline = Deadline::of_option(self.sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
+                return match call::poll_one(self.sock.fd, libc::POLLIN | libc::POLLRDHUP, deadline)? {
+                    0 => Err(Errno::EAGAIN),
+                    _ if self.sock.is_closed() => Err(Errno::EBADF),
+                    _ => self.receive(sink, flags),
+                };
+            }
+            other => other?,
+        };
         if n == 0 {
+            drop(held);
             // The other end is gone and so is what it had sent.
             self.anchor_ended(None);
             self.rx.reader.kernel_left.store(1, Ordering::Release);
             return self.receive(sink, flags);
         }
         if peek {
+            drop(held);
             return self.peek_beyond(sink, n, left, flags);
         }
         add(&COUNTERS.kernel_rx_bytes, n as u64);
         self.kernel_left(n as u64);
+        drop(held);
         sink.advance(n);
         if sink.left() > 0 && (flags & MSG_WAITALL != 0 || self.rx.has_data()) {
             let flags = if flags & MSG_WAITALL != 0 { flags } else { flags | libc::MSG_DONTWAIT };

@@ -58,7 +58,7 @@ impl<T> Mutex<T> {
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.holder.compare_exchange(0, Self::me(), Ordering::Acquire, Ordering::Relaxed).is_ok().then_some(Guard(self))
+        self.holder.compare_exchange(0, Self::me(), Ordering::Acquire, Ordering::Relaxed).is_ok().then(|| Guard(self))
     }
 
     /// As `lock`; `None` where this very thread has it: a signal handler has come in the middle.

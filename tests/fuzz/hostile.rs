@@ -551,7 +551,7 @@ impl World {
             11 => {
                 if let Some(ep) = sock.endpoint() {
                     let soon = Deadline::after_ns(200_000);
-                    let _ = ep.wait_readable(1, soon);
+                    let _ = ep.wait_readable(1, soon, true);
                     let _ = ep.wait_writable(ep.wake_point(), soon);
                 }
             }

@@ -22,11 +22,20 @@ pub fn private_arena() -> (MutexGuard<'static, ()>, &'static Arena) {
         // SAFETY: whoever reads the environment does so through std, which guards it.
         unsafe { std::env::set_var("LANDLINE_DIR", &dir) };
         let made = arena().is_some();
+        assert!(is_unlocked(), "the mapping keeps the file's lock: whoever joins meanwhile waits for this process to end");
         let ours = crate::sys::config::get().dir.as_deref() == Some(dir.as_bytes());
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(made && ours, "no arena for the tests");
     });
     (guard, arena().unwrap())
+}
+
+/// Whether nobody holds the lock of the arena's file.
+fn is_unlocked() -> bool {
+    use std::os::fd::AsRawFd;
+    let file = std::fs::File::open(crate::shm::arena::location().unwrap()).unwrap();
+    // SAFETY: flock takes any descriptor.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
 }
 
 #[derive(Clone, Copy, Debug)]
