@@ -13,6 +13,11 @@ pub fn is_there<T>(at: *const T) -> bool {
     fault::can_read(at.cast(), size_of::<T>())
 }
 
+/// Whether there is memory at `at` for a `T` that will be written.
+pub fn is_writable<T>(at: *mut T) -> bool {
+    fault::can_update(at.cast(), size_of::<T>())
+}
+
 /// The Internet address at `addr`, if there is one; and its family.
 pub unsafe fn address(addr: *const sockaddr, len: socklen_t) -> (Option<Address>, Option<c_int>) {
     if addr.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {

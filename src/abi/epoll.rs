@@ -3,7 +3,7 @@
 use core::ffi::c_int;
 use libc::{epoll_event, sigset_t, timespec};
 
-use super::decode::is_there;
+use super::decode::{is_there, is_writable};
 use super::poll::deadline_of;
 use crate::fd::epoll;
 use crate::fd::table::{self, Entry};
@@ -23,7 +23,7 @@ fn created(fd: c_int) -> c_int {
 
 unsafe fn wait(ep: c_int, events: *mut epoll_event, n: c_int, deadline: Deadline, mask: *const sigset_t) -> Option<c_int> {
     let Entry::Epoll(number) = table::lookup(ep) else { return None };
-    if n <= 0 || !is_there(events) || !(mask.is_null() || is_there(mask)) {
+    if n <= 0 || !is_writable(events) || !(mask.is_null() || is_there(mask)) {
         return None;
     }
     // SAFETY: `n` writable events and a null or valid mask, says the caller.
@@ -44,7 +44,7 @@ export! {
 
     fn epoll_ctl(ep: c_int, op: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
         // SAFETY: null or an event of the caller's (which is packed).
-        let wanted = unsafe { is_there(event).then(|| ((&raw const (*event).events).read_unaligned(), (&raw const (*event).u64).read_unaligned())) };
+        let wanted = unsafe { (op != libc::EPOLL_CTL_DEL && is_there(event)).then(|| ((&raw const (*event).events).read_unaligned(), (&raw const (*event).u64).read_unaligned())) };
         match epoll::ctl(ep, op, fd, wanted) {
             Some(ret) => encode(ret) as c_int,
             // SAFETY: as the caller says.

@@ -3,15 +3,17 @@
 use core::ffi::{c_int, c_uint};
 use libc::{mmsghdr, msghdr, ssize_t, timespec};
 
-use super::decode::{is_there, message_buffers};
+use super::decode::{is_there, is_writable, message_buffers};
 use super::poll::deadline_of;
 use super::send::{FOR_JUDGING, judged};
 use crate::fd::table;
 use crate::pcb::block::flag;
+use crate::shm::arena::joined;
 use crate::socket::recv::receive;
 use crate::socket::{options, route, send::send as send_stream};
 use crate::sys::Errno;
 use crate::sys::errno::{check, encode};
+use crate::sys::fault;
 use crate::sys::real::real;
 use crate::transport::iov::Iov;
 
@@ -20,7 +22,7 @@ unsafe fn for_descriptors(msg: *const msghdr, mut f: impl FnMut(c_int)) {
     // SAFETY: a message whose control buffer the kernel has accepted or written; CMSG_FIRSTHDR and
     // CMSG_NXTHDR stay within it.
     unsafe {
-        if !is_there(msg) || !is_there((*msg).msg_control.cast::<libc::cmsghdr>()) {
+        if (*msg).msg_control.is_null() || (*msg).msg_controllen < size_of::<libc::cmsghdr>() {
             return;
         }
         let mut c = libc::CMSG_FIRSTHDR(msg);
@@ -37,10 +39,14 @@ unsafe fn for_descriptors(msg: *const msghdr, mut f: impl FnMut(c_int)) {
     }
 }
 
-/// Descriptors in a message about to be sent will be held by another process as well.
+/// Descriptors in a message about to be sent will be held by another process as well. There are none to be marked
+/// before the process has joined the net.
 unsafe fn share_descriptors(msg: *const msghdr) {
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller says; what is not there is the kernel's to refuse.
     unsafe {
+        if joined().is_none() || !is_there(msg) || !fault::can_read((*msg).msg_control.cast(), (*msg).msg_controllen) {
+            return;
+        }
         for_descriptors(msg, |fd| {
             if let Some(sock) = table::stream(fd) {
                 sock.pcb.set(flag::SHARED);
@@ -83,7 +89,7 @@ export! {
                 return ret;
             };
             let mut by_kernel = false;
-            let ret = message_buffers(msg).and_then(|b| {
+            let ret = if is_writable(msg) { message_buffers(msg) } else { Err(Errno::EFAULT) }.and_then(|b| {
                 let mut sink = Iov::new(b)?;
                 sink.discard(flags & libc::MSG_TRUNC != 0);
                 receive(sock, &mut sink, flags, || {
@@ -140,7 +146,7 @@ export! {
             let mut got = 0;
             while got < n.min(1024) {
                 let m = msgs.add(got as usize);
-                if !is_there(m) {
+                if !is_writable(m) {
                     return if got > 0 { got as c_int } else { encode(Err(Errno::EFAULT)) as c_int };
                 }
                 let ret = recvmsg(fd, &raw mut (*m).msg_hdr, flags & !libc::MSG_WAITFORONE);

@@ -4,6 +4,10 @@
 //!
 //! The exports are `C-unwind`: a cancelled thread (pthread_cancel(3)) is unwound through them.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sys::mutex::Mutex;
+
 macro_rules! export {
     ($( $(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty $body:block )*) => {
         $( $(#[$meta])* #[unsafe(no_mangle)] pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> $ret $body )*
@@ -31,20 +35,41 @@ mod variadic;
 
 pub use prefixed::*;
 
+/// One thread forks at a time: what is held for one must not be let go by another.
+static FORKING: Mutex<()> = Mutex::new(());
+/// Forks from signal handlers in the middle of another of the same thread, for which everything is held already.
+static WITHIN: AtomicU32 = AtomicU32::new(0);
+
 extern "C" fn before_fork() {
+    if FORKING.is_mine() {
+        WITHIN.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    while !FORKING.try_hold(|()| {}) {
+        crate::sys::thread::yield_now();
+    }
     crate::fd::table::share_all();
     crate::fd::epoll::before_fork();
     crate::shm::arena::before_fork();
 }
 
-extern "C" fn in_parent() {
+/// Ends what `before_fork` began; not yet where the fork was one within another.
+fn let_go() {
+    if WITHIN.load(Ordering::Relaxed) > 0 {
+        WITHIN.fetch_sub(1, Ordering::Relaxed);
+        return;
+    }
     crate::shm::arena::after_fork();
-    crate::fd::epoll::after_fork_in_parent();
+    crate::fd::epoll::after_fork();
+    FORKING.let_go();
+}
+
+extern "C" fn in_parent() {
+    let_go();
 }
 
 extern "C" fn in_child() {
-    crate::shm::arena::after_fork();
-    crate::fd::epoll::after_fork_in_child();
+    let_go();
     crate::sys::thread::forget();
     crate::shm::owner::forget();
 }

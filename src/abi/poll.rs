@@ -15,7 +15,7 @@ use crate::sys::real::real;
 unsafe fn array<'a>(fds: *mut pollfd, n: nfds_t) -> Option<&'a mut [pollfd]> {
     match n {
         0 => Some(&mut []),
-        1..=1_048_576 if is_allowed(n) && fault::can_read(fds.cast(), n as usize * size_of::<pollfd>()) => {
+        1..=1_048_576 if is_allowed(n) && fault::can_update(fds.cast(), n as usize * size_of::<pollfd>()) => {
             // SAFETY: `n` entries, says the caller.
             Some(unsafe { core::slice::from_raw_parts_mut(fds, n as usize) })
         }
@@ -48,7 +48,7 @@ pub(super) unsafe fn deadline_of(timeout: *const timespec) -> Option<Deadline> {
 
 /// Whether select has what it needs of its sets, for descriptors below `n`.
 fn are_there(sets: [*mut fd_set; 3], n: c_int) -> bool {
-    n >= 0 && sets.iter().all(|set| set.is_null() || fault::can_read(set.cast(), (n as usize).div_ceil(64) * size_of::<u64>()))
+    n >= 0 && sets.iter().all(|set| set.is_null() || fault::can_update(set.cast(), (n as usize).div_ceil(64) * size_of::<u64>()))
 }
 
 /// A set of the caller's as words; it has at least as many as `n` descriptors need (select(2)).

@@ -142,11 +142,8 @@ pub fn before_fork() {
     }
 }
 
-pub fn after_fork_in_parent() {
-    all().for_each(|i| i.set.let_go());
-}
-
-pub fn after_fork_in_child() {
+/// After a fork, in both processes.
+pub fn after_fork() {
     all().for_each(|i| i.set.let_go());
 }
 
@@ -160,17 +157,26 @@ pub fn ctl(ep: c_int, op: c_int, fd: c_int, event: Option<(u32, u64)>) -> Option
         return None;
     };
     let entry = table::lookup(fd);
+    // Asked while nothing is held: only the kernel knows whether this would be a loop.
+    let inner_has_sockets = matches!(entry, table::Entry::Epoll(inner) if has_sockets(inner));
     let Some(mut set) = instance(number)?.lock() else { return Some(Err(Errno::ENOMEM)) };
     set.settle_in(ep);
     let had_sockets = set.has_sockets();
     let ret = match (op, event) {
-        (libc::EPOLL_CTL_ADD, Some((events, data))) => set.add(ep, fd, events, data, entry),
+        (libc::EPOLL_CTL_ADD, Some((events, data))) => set.add(ep, fd, (events, data), entry, inner_has_sockets),
         (libc::EPOLL_CTL_MOD, Some((events, data))) => set.modify(ep, fd, events, data, entry),
         (libc::EPOLL_CTL_DEL, _) => set.delete(ep, fd, entry),
         _ => return None,
     };
-    let first_socket = !had_sockets && set.has_sockets();
+    let mut first_socket = !had_sockets && set.has_sockets();
     drop(set);
+    if let (table::Entry::Epoll(inner), false, Ok(_)) = (entry, inner_has_sockets, ret)
+        && has_sockets(inner)
+        && let Some(mut set) = instance(number).and_then(Instance::lock)
+    {
+        // It has got one meanwhile.
+        first_socket |= set.inner_has_sockets(inner) && !had_sockets;
+    }
     if first_socket {
         has_first_socket(number, DEPTH);
     }
@@ -328,10 +334,15 @@ pub fn is_ready(number: u32) -> bool {
 }
 
 /// Takes what the kernel's instance has and keeps what the program is to be told for its next wait.
-pub fn absorb(ep: c_int, number: u32) {
+pub fn absorb(number: u32) {
     if let Some(mut set) = instance(number).and_then(Instance::lock) {
-        set.absorb(ep);
+        set.absorb();
     }
+}
+
+/// Whether a descriptor of this process refers to the instance.
+pub fn is_open(number: u32) -> bool {
+    instance(number).is_some_and(|i| i.descriptors.load(Ordering::Acquire) > 0)
 }
 
 /// Prepares an instance for somebody who goes to sleep on its descriptor; true if it is ready already.

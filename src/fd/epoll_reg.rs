@@ -92,6 +92,8 @@ pub struct Reg {
     pub sleeping: u32,
     /// How far an inner instance had come at the last report (edge-triggered).
     pub pulse: u64,
+    /// The generation of the socket's PCB.
+    pub socket: u32,
     /// The head of the receiving direction when nothing was ready; `NOT_IDLE` where that is to be worked out.
     pub idle_head: u64,
 }

@@ -214,7 +214,7 @@ impl Set {
             .unjoined
             .iter()
             .filter_map(|&i| match self.watch(i) {
-                Some(Watch::Unjoined(sock)) => Some((i, ready::on_ring(sock)?)),
+                Some(Watch::Unjoined(sock)) if sock.fd >= 0 => Some((i, ready::on_ring(sock)?)),
                 _ => None,
             })
             .collect();
@@ -445,6 +445,7 @@ impl Set {
                 self.heat(index);
                 None
             }
+            Watch::Unjoined(_) if reg.fd < 0 => Some(epoll_event { events: event.events, u64: reg.data }),
             Watch::Unjoined(sock) => match ready::on_ring(sock) {
                 Some(endpoint) => {
                     reg.edge = true;
@@ -454,10 +455,14 @@ impl Set {
                 None => Some(epoll_event { events: event.events, u64: reg.data }),
             },
             Watch::Nested(inner) => {
-                epoll::absorb(reg.fd, inner);
+                epoll::absorb(inner);
                 None
             }
-            Watch::NestedInKernel(_) => Some(epoll_event { events: event.events, u64: reg.data }),
+            Watch::NestedInKernel(_) => {
+                reg.edge = false;
+                reg.disabled = reg.events & EPOLLONESHOT as u32 != 0;
+                Some(epoll_event { events: event.events, u64: reg.data })
+            }
             Watch::Kernel => Some(epoll_event { events: event.events, u64: reg.data }),
         }
     }

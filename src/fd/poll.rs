@@ -150,7 +150,7 @@ impl PollSet<'_> {
                 }
                 Kind::Epoll(number) => {
                     if r.revents & POLLIN != 0 {
-                        epoll::absorb(f.fd, *number);
+                        epoll::absorb(*number);
                     }
                     if f.events & POLLIN != 0 && epoll::is_ready(*number) { POLLIN } else { r.revents & !POLLIN }
                 }

@@ -17,7 +17,7 @@ use crate::sys::mutex::Mutex;
 use crate::sys::real::real;
 use crate::sys::signal::Blocked;
 use crate::sys::trace::{Buffer, trace, warn};
-use crate::sys::{Errno, call, config, thread};
+use crate::sys::{Errno, call, config, fault, thread};
 
 const MADV_POPULATE_WRITE: c_int = 23;
 const PATH_BYTES: usize = 256;
@@ -81,7 +81,9 @@ fn join_arena() -> Option<&'static Arena> {
                 return None;
             }
             let _signals = Blocked::all();
-            Arena::open(true).inspect_err(|why| warn(format_args!("sockets stay with the kernel: {why}"))).ok()
+            let arena = Arena::open(true).inspect_err(|why| warn(format_args!("sockets stay with the kernel: {why}"))).ok()?;
+            fault::watch();
+            Some(arena)
         })
         .as_ref()
 }

@@ -6,7 +6,7 @@
 //! `landline_faults`). A handler of SIGSEGV and SIGBUS looks the faulting instruction up there. Everything else it
 //! hands to the program's own handler, which `sigaction` and `signal` keep for it meanwhile, or to the default.
 //!
-//! The handler comes when it is first needed, is left out while the program ignores the signal, and is gone
+//! The handler comes when the process joins the net, is left out while the program ignores the signal, and is gone
 //! where the program installs its own behind the C library's back: then a bad pointer is a crash.
 
 use core::ffi::{c_int, c_void};
@@ -52,22 +52,21 @@ macro_rules! touch {
     };
 }
 
-/// Nothing may be touched before the handler is there.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn be_watching() {
-    if !WATCHING.load(Ordering::Relaxed) {
-        watch();
-    }
-}
+/// Below the first page that can be mapped, and above all that a program can have.
+const LOWEST: usize = 64 << 10;
+const HIGHEST: usize = (1 << 56) - PAGE_BYTES;
 
-/// Calls `touch` with an address in every page of the `n` bytes at `at`, while it answers true.
+/// Calls `touch` with an address in every page of the `n` bytes at `at`, while it answers true. What cannot be memory is
+/// not touched, and nothing is before the handler is there.
 #[inline(always)]
 fn all_pages(at: usize, n: usize, touch: impl Fn(usize) -> bool) -> bool {
     if n == 0 {
         return true;
     }
-    let Some(last) = at.checked_add(n - 1) else { return false };
+    let Some(last) = at.checked_add(n - 1).filter(|&last| at >= LOWEST && last < HIGHEST) else { return false };
+    if !WATCHING.load(Ordering::Relaxed) {
+        return true;
+    }
     if !touch(at) || !touch(last) {
         return false;
     }
@@ -85,15 +84,27 @@ fn all_pages(at: usize, n: usize, touch: impl Fn(usize) -> bool) -> bool {
 #[inline(always)]
 pub fn can_read(at: *const u8, n: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
-    be_watching();
-    #[cfg(target_arch = "x86_64")]
     let touch = |at: usize| {
         // SAFETY: reads a byte; where there is none the handler goes on at the label.
         unsafe { touch!("cmp byte ptr [{at}], 0", at) };
         true
     };
     #[cfg(not(target_arch = "x86_64"))]
-    let touch = is_user_memory;
+    let touch = |_| true;
+    all_pages(at.addr(), n, touch)
+}
+
+/// Whether the `n` bytes at `at` can be read and written now; they stay as they are.
+#[inline]
+pub fn can_update(at: *mut u8, n: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let touch = |at: usize| {
+        // SAFETY: writes a byte back in one step; where there is none the handler goes on at the label.
+        unsafe { touch!("lock or byte ptr [{at}], 0", at) };
+        true
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let touch = |_| true;
     all_pages(at.addr(), n, touch)
 }
 
@@ -104,22 +115,14 @@ pub fn can_read(at: *const u8, n: usize) -> bool {
 #[inline(always)]
 pub unsafe fn can_write(at: *mut u8, n: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
-    be_watching();
-    #[cfg(target_arch = "x86_64")]
     let touch = |at: usize| {
         // SAFETY: writes a byte that the caller gives up; where there is none the handler goes on at the label.
         unsafe { touch!("mov byte ptr [{at}], 0", at) };
         true
     };
     #[cfg(not(target_arch = "x86_64"))]
-    let touch = is_user_memory;
+    let touch = |_| true;
     all_pages(at.addr(), n, touch)
-}
-
-/// What can be said without trying: not below the first mappable page, not beyond the end of user space.
-#[cfg(not(target_arch = "x86_64"))]
-fn is_user_memory(at: usize) -> bool {
-    (64 << 10..1 << 47).contains(&at)
 }
 
 /// The signals of a fault.
@@ -212,6 +215,9 @@ pub fn watch() {
     WATCHING.store(true, Ordering::Relaxed);
 }
 
+/// What the kernel adds to the flags of a handler that the C library has set.
+const SA_RESTORER: c_int = 0x0400_0000;
+
 /// sigaction(2) as the program sees it.
 pub fn change(signal: c_int, new: Option<&sigaction>) -> Result<sigaction, Errno> {
     let now = installed(signal)?;
@@ -222,7 +228,7 @@ pub fn change(signal: c_int, new: Option<&sigaction>) -> Result<sigaction, Errno
         let stays = is_ours || (now.sa_sigaction == libc::SIG_IGN && WATCHING.load(Ordering::Relaxed));
         match shadow.filter(|_| stays) {
             Some(shadow) if new.sa_sigaction != libc::SIG_IGN => {
-                shadow.set(new);
+                shadow.set(&sigaction { sa_flags: new.sa_flags | SA_RESTORER, ..*new });
                 install_over(signal, new)?;
             }
             _ => {

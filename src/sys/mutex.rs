@@ -64,7 +64,7 @@ impl<T> Mutex<T> {
     /// As `lock`; `None` where this very thread has it: a signal handler has come in the middle.
     #[inline]
     pub fn lock_unless_mine(&self) -> Option<Guard<'_, T>> {
-        (self.holder.load(Ordering::Relaxed) != Self::me()).then(|| self.lock())
+        (!self.is_mine()).then(|| self.lock())
     }
 
     /// Takes the lock if it is free, does `f`, and keeps the lock beyond the call: before a fork, so that the
@@ -72,7 +72,7 @@ impl<T> Mutex<T> {
     /// the middle of what this very thread does under the lock, which goes on in both processes: then nothing
     /// is done.
     pub fn try_hold(&self, f: impl FnOnce(&mut T)) -> bool {
-        if self.holder.load(Ordering::Relaxed) == Self::me() {
+        if self.is_mine() {
             return true;
         }
         let Some(mut guard) = self.try_lock() else { return false };
@@ -80,6 +80,11 @@ impl<T> Mutex<T> {
         self.kept.store(true, Ordering::Relaxed);
         core::mem::forget(guard);
         true
+    }
+
+    /// Whether this very thread has the lock.
+    pub fn is_mine(&self) -> bool {
+        self.holder.load(Ordering::Relaxed) == Self::me()
     }
 
     /// Ends `try_hold`.

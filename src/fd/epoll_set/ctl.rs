@@ -4,6 +4,13 @@
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLEXCLUSIVE, c_int};
 
 use super::*;
+use crate::pcb::block::flag;
+
+/// Whether the kernel gets a token as the data of an inner instance without sockets: where the data look like one, and
+/// where it has to be known what it was told.
+pub(super) fn needs_token(events: u32, data: u64) -> bool {
+    is_token(data) || events & (EPOLLONESHOT | EPOLLET) as u32 != 0
+}
 
 impl Set {
     /// The descriptor that a registration was made by may refer to its socket again.
@@ -29,8 +36,9 @@ impl Set {
     }
 
     /// EPOLL_CTL_ADD.
-    pub fn add(&mut self, ep: c_int, fd: c_int, events: u32, data: u64, entry: Entry) -> Ret {
+    pub fn add(&mut self, ep: c_int, fd: c_int, (events, data): (u32, u64), entry: Entry, inner_has_sockets: bool) -> Ret {
         let Ok(slot) = usize::try_from(fd) else { return Err(Errno::EBADF) };
+        self.bury();
         self.come_home(fd, entry);
         let exclusive = events & EPOLLEXCLUSIVE as u32 != 0;
         if exclusive && (events & !WITH_EXCLUSIVE != 0 || matches!(entry, Entry::Epoll(_))) {
@@ -57,13 +65,13 @@ impl Set {
         let watch = match entry {
             Entry::Plain => Watch::Kernel,
             Entry::Stream(sock) => ready::on_ring(sock).map_or(Watch::Unjoined(sock), Watch::Ring),
-            Entry::Epoll(number) if epoll::has_sockets(number) || is_token(data) => Watch::Nested(number),
+            Entry::Epoll(number) if inner_has_sockets => Watch::Nested(number),
             Entry::Epoll(number) => Watch::NestedInKernel(number),
         };
         let (to_kernel, kept) = match watch {
             Watch::Ring(_) => (ANCHOR_EVENTS, token(index, generation)),
             Watch::Nested(_) => (INNER_EVENTS, token(index, generation)),
-            Watch::NestedInKernel(_) => (events, data),
+            Watch::NestedInKernel(_) if !needs_token(events, data) => (events, data),
             _ => (events, token(index, generation)),
         };
         call::epoll_ctl(ep, EPOLL_CTL_ADD, fd, to_kernel, kept)?;
@@ -92,6 +100,7 @@ impl Set {
             told_at: 0,
             pulse: 0,
             sleeping: 0,
+            socket: if let Entry::Stream(sock) = entry { sock.pcb.generation.load(Ordering::Acquire) } else { 0 },
             idle_head: NOT_IDLE,
         };
         match self.regs.get_mut(index as usize) {
@@ -133,7 +142,7 @@ impl Set {
         }
         let (to_kernel, kept) = match reg.watch {
             Watch::Nested(_) => (INNER_EVENTS, token(index, reg.generation)),
-            Watch::NestedInKernel(_) if !is_token(data) => (events, data),
+            Watch::NestedInKernel(_) if !needs_token(events, data) => (events, data),
             _ => (events, token(index, reg.generation)),
         };
         call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, to_kernel, kept)?;
@@ -155,7 +164,7 @@ impl Set {
         let ret = call::epoll_ctl(ep, EPOLL_CTL_DEL, fd, 0, 0);
         if ret.is_ok() {
             match self.find_kept(fd) {
-                Some(_) => self.forget(fd),
+                Some(index) => self.remove(index),
                 None => self.direct = self.direct.saturating_sub(1),
             }
         }
@@ -230,12 +239,51 @@ impl Set {
     /// The descriptor is about to be closed, or no longer watched.
     pub fn forget(&mut self, fd: c_int) {
         while let Some(index) = self.homeless_at(fd) {
-            self.remove(index);
+            self.leave_behind(index);
         }
         let Some(index) = self.find_kept(fd) else { return };
         if self.regs.get(index as usize).is_some_and(|r| r.is_parked) && self.pid == thread::pid() {
             self.evict(index);
         } else {
+            self.leave_behind(index);
+        }
+    }
+
+    /// The last descriptor of this process is closed. Where the kernel may keep the registration, because another
+    /// process has the file, or another descriptor refers to the inner instance, so do we, as long as it is the kernel
+    /// that tells.
+    fn leave_behind(&mut self, index: u32) {
+        let Some(reg) = self.regs.get_mut(index as usize) else { return };
+        let stays = reg.in_use
+            && match reg.watch {
+                Watch::Unjoined(sock) => sock.pcb.has(flag::SHARED),
+                Watch::Nested(inner) | Watch::NestedInKernel(inner) => epoll::is_open(inner),
+                _ => false,
+            };
+        if !stays {
+            return self.remove(index);
+        }
+        reg.fd = -1;
+        if let Watch::Unjoined(sock) = &mut reg.watch {
+            sock.fd = -1;
+        }
+        if let Some(word) = self.by_fd.get_mut(reg.number as usize).filter(|w| **w == index + 1) {
+            *word = 0;
+            self.homeless.push(index);
+        }
+    }
+
+    /// Ends registrations that were left behind and are gone in the kernel too.
+    fn bury(&mut self) {
+        let is_gone = |r: &Reg| {
+            r.fd < 0
+                && match r.watch {
+                    Watch::Unjoined(sock) => sock.pcb.generation.load(Ordering::Acquire) != r.socket,
+                    Watch::Nested(inner) | Watch::NestedInKernel(inner) => !epoll::is_open(inner),
+                    _ => true,
+                }
+        };
+        while let Some(index) = self.homeless.iter().copied().find(|&i| self.regs.get(i as usize).is_some_and(is_gone)) {
             self.remove(index);
         }
     }

@@ -28,6 +28,9 @@ impl Set {
                 && inner == number
             {
                 reg.watch = Watch::Nested(inner);
+                if !reg.edge {
+                    reg.pulse = epoll::pulse(inner);
+                }
                 let _ = call::epoll_ctl(self.ep, EPOLL_CTL_MOD, reg.fd, INNER_EVENTS, token(index, reg.generation));
                 self.inner.swap_remove(at);
                 self.begin_nested(index, inner);
@@ -54,7 +57,8 @@ impl Set {
 
     /// Takes what the kernel has, so that no doorbell makes the instance look ready, keeping what the program is to be
     /// told.
-    pub fn absorb(&mut self, ep: c_int) {
+    pub fn absorb(&mut self) {
+        let ep = self.ep;
         if self.rings == 0 {
             // There are no doorbells: what the kernel says is right, and stays there.
             self.absorbed = self.absorbed.wrapping_add(1);
