@@ -950,6 +950,84 @@ static void order_of_arrival(struct conn *unused)
 	}
 }
 
+static int cross[2];
+
+static void *adds_the_other(void *argument)
+{
+	int mine = argument != NULL;
+	struct epoll_event e = { .events = EPOLLIN };
+	for (int i = 0; i < 2000; i++)
+		if (epoll_ctl(cross[mine], EPOLL_CTL_ADD, cross[!mine], &e) == 0)
+			OK(epoll_ctl(cross[mine], EPOLL_CTL_DEL, cross[!mine], NULL));
+	return NULL;
+}
+
+/* Only one of them can succeed at a time: the kernel refuses loops. */
+static void two_that_add_one_another(struct conn *unused)
+{
+	(void)unused;
+	pthread_t other;
+	cross[0] = (int)OK(epoll_create1(0));
+	cross[1] = (int)OK(epoll_create1(0));
+	pthread_create(&other, NULL, adds_the_other, cross);
+	adds_the_other(NULL);
+	pthread_join(other, NULL);
+	close(cross[0]);
+	close(cross[1]);
+}
+
+static void inner_gets_its_first_socket(struct conn *c)
+{
+	int inner = (int)OK(epoll_create1(0)), outer = (int)OK(epoll_create1(0)), p[2];
+	struct epoll_event got[4];
+	OK(pipe(p));
+	watch(inner, p[0], EPOLLIN, 1);
+	watch(outer, inner, EPOLLIN | EPOLLONESHOT, 2);
+	EQ(write(p[1], "x", 1), 1);
+	EQ(epoll_wait(outer, got, 4, 0), 1);
+	watch(inner, c->fd, EPOLLIN, 3);
+	EQ(epoll_wait(outer, got, 4, 0), 0); /* it has fired, whatever comes in below */
+	/* By a duplicate that is then closed. */
+	int d = (int)OK(dup(inner)), another = (int)OK(epoll_create1(0));
+	watch(another, d, EPOLLIN, 4);
+	close(d);
+	EQ(epoll_wait(another, got, 4, 0), 1);
+	EQ(got[0].data.u64, 4);
+	for (int i = 0; i < 2; i++)
+		close(p[i]);
+	close(inner);
+	close(outer);
+	close(another);
+}
+
+static void holds_its_copies(void *argument)
+{
+	char byte;
+	OK(read(*(int *)argument, &byte, 1));
+}
+
+/* The kernel reports a file as long as any process has it. */
+static void closed_here_but_not_there(struct conn *unused)
+{
+	(void)unused;
+	struct sockaddr_storage addr;
+	socklen_t length;
+	int l = tcp_listener(INET, 4, &addr, &length), e = (int)OK(epoll_create1(0)), p[2];
+	OK(pipe(p));
+	watch(e, l, EPOLLIN, 5);
+	pid_t child = fork_child(holds_its_copies, &p[0]);
+	close(l);
+	int s = tcp_connect(INET, &addr, length);
+	struct epoll_event got;
+	EQ(epoll_wait(e, &got, 1, 2000), 1);
+	EQ(got.data.u64, 5);
+	EQ(write(p[1], "x", 1), 1);
+	join_child(child);
+	EQ(epoll_wait(e, &got, 1, 0), 0);
+	close(s);
+	close(e);
+}
+
 /* ---- edges in a hurry ---- */
 
 /* Reads `length` bytes as event loops do: until EAGAIN, then the next edge. */
@@ -1007,6 +1085,9 @@ static void no_edge_is_lost(struct conn *c)
 }
 
 static const struct test tests[] = {
+	TEST(two_that_add_one_another, ALONE),
+	TEST(inner_gets_its_first_socket, EACH),
+	TEST(closed_here_but_not_there, ALONE),
 	TEST(others_are_the_kernels, ALONE | EACH),
 	TEST(order_of_arrival, ALONE),
 	TEST(no_edge_is_lost, TWO),

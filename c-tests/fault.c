@@ -221,7 +221,60 @@ static void deaths_are_deaths(struct conn *c)
 	exchange(c, 2);
 }
 
+/* What is null on purpose is no fault: it must not be touched, least of all where that would kill. */
+static void null_where_it_may_be(void *unused)
+{
+	(void)unused;
+	sigset_t all;
+	sigfillset(&all);
+	OK(sigprocmask(SIG_BLOCK, &all, NULL));
+	signal(SIGSEGV, SIG_IGN);
+	int ep = (int)OK(epoll_create1(0)), s[2];
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	struct epoll_event e = { .events = EPOLLIN };
+	OK(epoll_ctl(ep, EPOLL_CTL_ADD, s[0], &e));
+	OK(epoll_ctl(ep, EPOLL_CTL_DEL, s[0], NULL));
+	char word[2] = "w";
+	struct iovec v = { word, 1 };
+	struct mmsghdr m = { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } };
+	EQ(sendmsg(s[1], &m.msg_hdr, 0), 1);
+	EQ(recvmsg(s[0], &m.msg_hdr, 0), 1);
+	EQ(sendmmsg(s[1], &m, 1, 0), 1);
+	EQ(recvmmsg(s[0], &m, 1, 0, NULL), 1);
+	ERR(sendmsg(s[1], NULL, 0), EFAULT);
+}
+
+static void null_is_not_touched(struct conn *c)
+{
+	in_child(null_where_it_may_be, NULL);
+	if (c != NULL)
+		exchange(c, 1);
+}
+
+static void arrays_that_cannot_be_written(struct conn *c)
+{
+	char *at = half_a_place(PROT_READ), *fixed = at + PAGE;
+	OK(mprotect(fixed, PAGE, PROT_READ | PROT_WRITE));
+	*(struct pollfd *)fixed = (struct pollfd){ .fd = c->fd, .events = POLLOUT };
+	memset(fixed + 64, 0, 128);
+	FD_SET(c->fd, (fd_set *)(fixed + 64));
+	char in[4];
+	*(struct iovec *)(fixed + 512) = (struct iovec){ in, 4 };
+	*(struct msghdr *)(fixed + 640) = (struct msghdr){ .msg_iov = (struct iovec *)(fixed + 512), .msg_iovlen = 1 };
+	OK(mprotect(fixed, PAGE, PROT_READ));
+	ERR(poll((struct pollfd *)fixed, 1, 0), EFAULT);
+	ERR(select(c->fd + 1, NULL, (fd_set *)(fixed + 64), NULL, NULL), EFAULT);
+	EQ(peer_send(c, "abc", 3, 0), 3);
+	poll_until(c->fd, POLLIN, POLLIN);
+	ERR(recvmsg(c->fd, (struct msghdr *)(fixed + 640), MSG_PEEK), EFAULT);
+	EQ(recv(c->fd, in, 4, 0), 3);
+	munmap(at, 2 * PAGE);
+	exchange(c, 1);
+}
+
 static const struct test tests[] = {
+	TEST(null_is_not_touched, ALONE),
+	TEST(arrays_that_cannot_be_written, EACH),
 	TEST(send_from_nowhere, EVERY),
 	TEST(receive_to_nowhere, EVERY),
 	TEST(a_long_buffer_with_a_hole, EACH),

@@ -229,7 +229,21 @@ static void at_the_end_of_the_file(struct conn *c)
 	close(file);
 }
 
+/* A file of /proc says that it has no bytes. */
+static void from_proc(struct conn *c)
+{
+	char whole[512], in[512];
+	int file = (int)OK(open("/proc/version", O_RDONLY));
+	ssize_t n = OK(read(file, whole, sizeof whole));
+	OK(lseek(file, 0, SEEK_SET));
+	EQ(sendfile(c->fd, file, NULL, sizeof whole), n);
+	EQ(peer_recv_all(c, in, (size_t)n), n);
+	SAME(in, whole, (size_t)n);
+	close(file);
+}
+
 static const struct test tests[] = {
+	TEST(from_proc, EACH),
 	TEST(file_to_connection, EVERY),
 	TEST(with_an_offset, EACH),
 	TEST(keeps_order_with_writes, EACH),
