@@ -12,6 +12,23 @@ use crate::sys::thread;
 /// What was added to the limit that the program set.
 static ADDED: AtomicU64 = AtomicU64::new(0);
 
+/// RLIMIT_NOFILE; 0 where it has to be asked for.
+static DESCRIPTORS: AtomicU64 = AtomicU64::new(0);
+
+/// How many descriptors the process may have, as it last set it.
+pub(super) fn descriptors() -> u64 {
+    match DESCRIPTORS.load(Ordering::Relaxed) {
+        0 => {
+            let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: a limit to write to.
+            unsafe { (real().getrlimit)(libc::RLIMIT_NOFILE as c_int, &mut limit) };
+            DESCRIPTORS.store(limit.rlim_cur, Ordering::Relaxed);
+            limit.rlim_cur
+        }
+        known => known,
+    }
+}
+
 fn shifted(limit: u64, by: impl FnOnce(u64) -> u64) -> u64 {
     if limit == RLIM_INFINITY { limit } else { by(limit) }
 }
@@ -55,7 +72,9 @@ export! {
         // SAFETY: as the caller says.
         unsafe {
             let raised = raised(resource, limit);
-            (real().setrlimit)(resource, raised.as_ref().map_or(limit, core::ptr::from_ref))
+            let ret = (real().setrlimit)(resource, raised.as_ref().map_or(limit, core::ptr::from_ref));
+            DESCRIPTORS.store(0, Ordering::Relaxed);
+            ret
         }
     }
 
@@ -89,6 +108,7 @@ export! {
             let added = ADDED.load(Ordering::Relaxed);
             let raised = raised(resource, new);
             let ret = (real().prlimit)(pid, resource, raised.as_ref().map_or(new, core::ptr::from_ref), old);
+            DESCRIPTORS.store(0, Ordering::Relaxed);
             if ret == 0 && !old.is_null() {
                 let now = ADDED.swap(added, Ordering::Relaxed);
                 lowered(resource, old);

@@ -1,15 +1,16 @@
 //! poll(2), select(2) and their kin.
 
 use core::ffi::c_int;
-use libc::{fd_set, nfds_t, pollfd, rlimit, sigset_t, size_t, timespec, timeval};
+use libc::{fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
 
 use super::decode::is_there;
+use super::limits;
 use crate::fd::poll::poll as poll_fds;
 use crate::fd::select::{Words, select as select_fds};
 use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::encode;
-use crate::sys::fault;
 use crate::sys::real::real;
+use crate::sys::{fault, thread};
 
 /// The caller's array; `None` where the real call shall say what is wrong with it.
 unsafe fn array<'a>(fds: *mut pollfd, n: nfds_t) -> Option<&'a mut [pollfd]> {
@@ -26,9 +27,7 @@ unsafe fn array<'a>(fds: *mut pollfd, n: nfds_t) -> Option<&'a mut [pollfd]> {
 /// Whether a process may poll so many descriptors (RLIMIT_NOFILE). Few it always may.
 fn is_allowed(n: nfds_t) -> bool {
     const FEW: nfds_t = 32;
-    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a limit to write to.
-    n <= FEW || (unsafe { (real().getrlimit)(libc::RLIMIT_NOFILE as c_int, &mut limit) } == 0 && n <= limit.rlim_cur)
+    n <= FEW || n <= limits::descriptors()
 }
 
 /// A timeout of a second and a part, `unit` nanoseconds each; `None` where it is not valid.
@@ -44,6 +43,11 @@ pub(super) unsafe fn deadline_of(timeout: *const timespec) -> Option<Deadline> {
     }
     // SAFETY: there is a timespec.
     is_there(timeout).then(|| unsafe { *timeout }).and_then(|t| deadline(t.tv_sec, t.tv_nsec, 1))
+}
+
+/// How many of `n` descriptors select looks at: no more than the process's table has room for, whatever it is told.
+fn in_table(n: c_int) -> c_int {
+    if n <= libc::FD_SETSIZE as c_int { n } else { n.min(thread::descriptor_slots().min(c_int::MAX as usize) as c_int) }
 }
 
 /// Whether select has what it needs of its sets, for descriptors below `n`.
@@ -94,6 +98,7 @@ export! {
                 true => Some(Deadline::NEVER),
                 false => is_there(timeout).then(|| *timeout).and_then(|t| deadline(t.tv_sec + t.tv_usec / 1_000_000, t.tv_usec % 1_000_000, 1000)),
             };
+            let n = in_table(n);
             let (Some(until), true) = (until, are_there([r, w, e], n)) else { return (real().select)(n, r, w, e, timeout) };
             let start = now_ns();
             let ret = select_fds(n as usize, words(r, n), words(w, n), words(e, n), until, None);
@@ -109,6 +114,7 @@ export! {
     fn pselect(n: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *const timespec, mask: *const sigset_t) -> c_int {
         // SAFETY: as the caller says.
         unsafe {
+            let n = in_table(n);
             let (Some(until), true) = (deadline_of(timeout), are_there([r, w, e], n)) else {
                 return (real().pselect)(n, r, w, e, timeout, mask);
             };

@@ -104,6 +104,13 @@ pub fn duplicated(number: u32) {
     }
 }
 
+/// The instance is to be reached by another descriptor.
+pub fn move_to(number: u32, ep: c_int) {
+    if let Some(mut set) = instance(number).and_then(Instance::lock) {
+        set.settle_in(ep);
+    }
+}
+
 /// A descriptor of the instance is being closed.
 pub fn close(number: u32) {
     let Some(i) = instance(number) else { return };
@@ -235,13 +242,13 @@ fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], dea
             }
             continue;
         }
-        // What is ready comes before signals.
-        let (kernel_first, rings) = (mask.is_none() && set.is_kernels_turn(), set.has_rings());
+        let (kernel_first, rings) = (set.is_kernels_turn(), set.has_rings());
         drop(set);
         calls = calls.wrapping_add(1);
-        let mut n = if kernel_first { look_at_kernel(ep, instance, events, 0, mask)? } else { 0 };
+        // What is ready comes before signals: the mask is for a look that finds nothing.
+        let mut n = if kernel_first { look_at_kernel(ep, instance, events, 0, None)? } else { 0 };
         n += instance.lock().ok_or(BUSY)?.collect(events.get_mut(n..).unwrap_or(&mut []));
-        if n == 0 && !kernel_first {
+        if n == 0 && (!kernel_first || mask.is_some()) {
             n = look_at_kernel(ep, instance, events, 0, mask)?;
             if n == 0 {
                 n = instance.lock().ok_or(BUSY)?.collect(events);
@@ -333,10 +340,10 @@ pub fn is_ready(number: u32) -> bool {
     instance(number).and_then(Instance::lock).is_some_and(|mut set| set.peek(DEPTH))
 }
 
-/// Takes what the kernel's instance has and keeps what the program is to be told for its next wait.
-pub fn absorb(number: u32) {
+/// The kernel told something of an instance to one that it is nested in.
+pub fn stirs(number: u32) {
     if let Some(mut set) = instance(number).and_then(Instance::lock) {
-        set.absorb();
+        set.stirs();
     }
 }
 

@@ -23,9 +23,10 @@ use crate::sys::errno::Ret;
 use crate::sys::{Errno, call, thread};
 use crate::transport::notifier::{self, notifier};
 
-/// How the anchor of a ring socket is registered: the writable edge that comes with every (re-)registration
-/// makes a sleeping wait look again.
-const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLOUT) as u32 | EPOLLET as u32;
+/// How the anchor of a ring socket is registered.
+const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP) as u32 | EPOLLET as u32;
+/// The same with the writable edge that comes at once: it makes a sleeping wait look again.
+const KICK_EVENTS: u32 = ANCHOR_EVENTS | EPOLLOUT as u32;
 /// How an inner instance is: each of its kernel's events brings it to the notice of this one.
 const INNER_EVENTS: u32 = EPOLLIN as u32 | EPOLLET as u32;
 /// How deep is looked into an instance that is added while others sleep.
@@ -78,10 +79,8 @@ pub struct Set {
     next_hot: usize,
     /// The places of the events that a look has found, and their registrations.
     places: Vec<(u64, u32)>,
-    /// How many events of the kernel's were taken for those who watch the instance itself.
-    absorbed: u64,
-    /// Events of the kernel's that nobody has been told yet.
-    stash: Vec<epoll_event>,
+    /// How often the kernel told something of this instance to one that it is nested in.
+    stirred: u64,
 }
 
 impl Set {
@@ -91,7 +90,7 @@ impl Set {
 
     /// Whether there is nothing that only we know of.
     pub fn is_kernels_alone(&self) -> bool {
-        self.rings == 0 && self.nested.is_empty() && self.stash.is_empty() && notifier_of(self.notifier).is_none_or(|n| !n.has_news())
+        self.rings == 0 && self.nested.is_empty() && notifier_of(self.notifier).is_none_or(|n| !n.has_news())
     }
 
     pub fn has_rings(&self) -> bool {
@@ -143,14 +142,21 @@ impl Set {
         self.regs.get(index as usize).filter(|r| r.in_use).map(|r| r.watch)
     }
 
+    /// How an anchor is registered now: so that those who sleep without having looked at it are woken.
+    fn anchor_events(&self) -> u32 {
+        if self.sleeping > 0 { KICK_EVENTS } else { ANCHOR_EVENTS }
+    }
+
     /// A socket has come to the ring: from now on it is watched there.
     fn convert(&mut self, ep: c_int, index: u32, endpoint: Endpoint) {
+        let to_kernel = self.anchor_events();
         let Some(reg) = self.regs.get_mut(index as usize) else { return };
         let token = token(index, reg.generation);
-        if call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, ANCHOR_EVENTS, token).is_err() {
+        // The kernel knows one whose descriptor was closed by a number that may be another file's now.
+        if reg.fd == reg.number && call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, to_kernel, token).is_err() {
             // An exclusive registration cannot be modified.
             let _ = call::epoll_ctl(ep, EPOLL_CTL_DEL, reg.fd, 0, 0);
-            let _ = call::epoll_ctl(ep, EPOLL_CTL_ADD, reg.fd, ANCHOR_EVENTS, token);
+            let _ = call::epoll_ctl(ep, EPOLL_CTL_ADD, reg.fd, to_kernel, token);
         }
         reg.watch = Watch::Ring(endpoint);
         self.unjoined.retain(|&i| i != index);
@@ -226,7 +232,7 @@ impl Set {
     /// Fills in the ring sockets that are ready; returns how many.
     #[inline]
     pub fn collect(&mut self, events: &mut [epoll_event]) -> usize {
-        let mut n = self.unstash(events);
+        let mut n = self.report_nested(events);
         self.take_news();
         let count = self.hot.len();
         if count == 0 && self.nested.is_empty() {
@@ -337,7 +343,7 @@ impl Set {
         if let Some(n) = notifier_of(number) {
             n.begin_sleep();
         }
-        let mut ready = !self.stash.is_empty();
+        let mut ready = false;
         for &i in &self.hot {
             if let Some(reg) = self.regs.get_mut(i as usize) {
                 ready |= reg.in_use && !reg.disabled && !reg.arm(number, i);
@@ -348,9 +354,10 @@ impl Set {
         }
         for &i in &self.nested {
             if let (Some(Watch::Nested(inner)), 1..) = (self.watch(i), depth) {
-                ready |= epoll::prepare_sleep(inner, depth - 1);
+                let inner_ready = epoll::prepare_sleep(inner, depth - 1);
                 if let Some(reg) = self.regs.get_mut(i as usize) {
                     reg.sleeping += 1;
+                    ready |= inner_ready && reg.reports_inner(|| epoll::pulse(inner));
                 }
             }
         }
@@ -383,12 +390,13 @@ impl Set {
                 && reg.in_use
                 && !reg.disabled
                 && !reg.arm(number, i)
+                && reg.fd == reg.number
             {
                 ready = Some((reg.fd, token(i, reg.generation)));
             }
         }
         if let Some((fd, token)) = ready {
-            let _ = call::epoll_ctl(self.ep, EPOLL_CTL_MOD, fd, ANCHOR_EVENTS, token);
+            let _ = call::epoll_ctl(self.ep, EPOLL_CTL_MOD, fd, KICK_EVENTS, token);
         }
     }
 
@@ -437,7 +445,10 @@ impl Set {
         match reg.watch {
             Watch::Ring(endpoint) => {
                 // What is on the ring shows by itself; what still comes through the kernel only here. Writable
-                // the anchor always is.
+                // the anchor always is, and would make the instance look ready.
+                if event.events & EPOLLOUT as u32 != 0 && reg.fd == reg.number {
+                    let _ = call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, ANCHOR_EVENTS, event.u64);
+                }
                 if event.events & !(EPOLLOUT as u32) != 0 {
                     reg.edge |= !endpoint.is_past_kernel();
                     endpoint.look_at_anchor();
@@ -455,7 +466,7 @@ impl Set {
                 None => Some(epoll_event { events: event.events, u64: reg.data }),
             },
             Watch::Nested(inner) => {
-                epoll::absorb(inner);
+                epoll::stirs(inner);
                 None
             }
             Watch::NestedInKernel(_) => {
@@ -465,17 +476,6 @@ impl Set {
             }
             Watch::Kernel => Some(epoll_event { events: event.events, u64: reg.data }),
         }
-    }
-
-    fn unstash(&mut self, events: &mut [epoll_event]) -> usize {
-        if self.stash.is_empty() {
-            return self.report_nested(events);
-        }
-        let n = self.stash.len().min(events.len());
-        for (to, from) in events.iter_mut().zip(self.stash.drain(..n)) {
-            *to = from;
-        }
-        n
     }
 
     /// Whether those who may answer last ran on this processor.

@@ -149,10 +149,11 @@ impl PollSet<'_> {
                     (ready.bits | (r.revents & ready.ask)) & (f.events | ALWAYS)
                 }
                 Kind::Epoll(number) => {
-                    if r.revents & POLLIN != 0 {
-                        epoll::absorb(*number);
+                    if f.events & POLLIN != 0 && epoll::is_ready(*number) {
+                        POLLIN
+                    } else {
+                        r.revents & !POLLIN
                     }
-                    if f.events & POLLIN != 0 && epoll::is_ready(*number) { POLLIN } else { r.revents & !POLLIN }
                 }
             };
         }

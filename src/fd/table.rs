@@ -158,6 +158,9 @@ pub fn retire(fd: c_int) -> Retired {
         }
         Some(Entry::Epoll(number)) => {
             epoll::close(number);
+            if let Some(other) = epolls().find(|&(_, n)| n == number).map(|(fd, _)| fd) {
+                epoll::move_to(number, other);
+            }
             epoll::forget(fd);
             Retired::Nothing
         }
@@ -191,6 +194,15 @@ pub fn streams() -> impl Iterator<Item = Sock> {
     let words = TABLE.get().copied().unwrap_or(&[]);
     words.iter().take(HIGH.load(Ordering::Relaxed)).enumerate().filter_map(|(fd, w)| match decode(fd as c_int, w.load(Ordering::Acquire)) {
         Some(Entry::Stream(sock)) => Some(sock),
+        _ => None,
+    })
+}
+
+/// Every descriptor of an epoll instance, with the instance's number.
+fn epolls() -> impl Iterator<Item = (c_int, u32)> {
+    let words = TABLE.get().copied().unwrap_or(&[]);
+    words.iter().take(HIGH.load(Ordering::Relaxed)).enumerate().filter_map(|(fd, w)| match decode(fd as c_int, w.load(Ordering::Acquire)) {
+        Some(Entry::Epoll(number)) => Some((fd as c_int, number)),
         _ => None,
     })
 }

@@ -81,9 +81,9 @@ pub enum Set {
 }
 
 /// The largest low-water mark that the kernel would take: half of what the receive buffer may come to.
-fn most_lowat(sock: Sock, wanted: c_int) -> c_int {
+fn most_lowat(sock: Sock) -> c_int {
     match sock.pcb.rcvbuf.load(Ordering::Relaxed) {
-        0 => call::lowat_of_new_socket(wanted).unwrap_or(c_int::MAX),
+        0 => call::most_lowat(),
         set => (set / 2) as c_int,
     }
 }
@@ -102,7 +102,7 @@ pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set
         (IPPROTO_TCP, TCP_NODELAY) => flag::NODELAY,
         (IPPROTO_TCP, TCP_CORK) => flag::CORK,
         (SOL_SOCKET, SO_RCVLOWAT) if doorbells => {
-            let bytes = if value < 0 { c_int::MAX } else { value.max(1) }.min(most_lowat(sock, value));
+            let bytes = if value < 0 { c_int::MAX } else { value.max(1) }.min(most_lowat(sock));
             sock.pcb.rcvlowat.store(bytes as u32, Ordering::Relaxed);
             return Set::Done;
         }

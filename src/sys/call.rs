@@ -1,5 +1,6 @@
 //! Safe wrappers of the few real calls that the upper floors make themselves.
 
+use core::sync::atomic::{AtomicI32, Ordering};
 use libc::{c_int, c_short, pollfd, timespec};
 
 use super::clock::Deadline;
@@ -71,13 +72,20 @@ pub fn set_int_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> Ret
     check(unsafe { (real().setsockopt)(fd, level, name, (&raw const value).cast(), len) } as isize)
 }
 
-/// What SO_RCVLOWAT becomes on a new TCP socket that is told `wanted`.
-pub fn lowat_of_new_socket(wanted: c_int) -> Result<c_int, Errno> {
-    // SAFETY: plain numbers.
-    let fd = check(unsafe { (real().socket)(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) } as isize)? as c_int;
-    let ret = set_int_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, wanted).and_then(|_| int_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT));
-    close(fd);
-    ret
+/// The most that SO_RCVLOWAT of a TCP socket can be where no buffer size was set: asked once, of a socket made for it.
+pub fn most_lowat() -> c_int {
+    static KNOWN: AtomicI32 = AtomicI32::new(0);
+    if KNOWN.load(Ordering::Relaxed) == 0 {
+        // SAFETY: plain numbers.
+        let fd = unsafe { (real().socket)(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+        let set =
+            set_int_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, c_int::MAX).and_then(|_| int_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT));
+        if fd >= 0 {
+            close(fd);
+        }
+        KNOWN.store(set.unwrap_or(c_int::MAX), Ordering::Relaxed);
+    }
+    KNOWN.load(Ordering::Relaxed)
 }
 
 /// Types of integers alone, for which every bit pattern is valid.

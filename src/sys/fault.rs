@@ -13,9 +13,10 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use libc::{sigaction, siginfo_t};
 
-use super::Errno;
 use super::errno::{Ret, check};
+use super::mutex::Mutex;
 use super::real::real;
+use super::{Errno, thread};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -135,6 +136,9 @@ struct Action {
     mask: AtomicU64,
 }
 
+/// Held while an action is changed.
+static CHANGING: Mutex<()> = Mutex::new(());
+
 /// Whether the program has come to need it.
 static WATCHING: AtomicBool = AtomicBool::new(false);
 
@@ -151,6 +155,10 @@ impl Action {
     }
 
     fn set(&self, action: &sigaction) {
+        if action.sa_sigaction == ours() {
+            // Told by a function of the C library's that we do not see, and given back.
+            return;
+        }
         self.handler.store(action.sa_sigaction, Ordering::Relaxed);
         self.flags.store(action.sa_flags, Ordering::Relaxed);
         // SAFETY: the first word of the C library's set holds the kernel's 64 signals.
@@ -205,6 +213,7 @@ pub fn watch() {
     if !cfg!(target_arch = "x86_64") {
         return;
     }
+    let _changing = CHANGING.lock_unless_mine();
     for signal in WATCHED {
         let (Ok(theirs), Some(action)) = (installed(signal), Action::of(signal)) else { continue };
         if theirs.sa_sigaction != libc::SIG_IGN && theirs.sa_sigaction != ours() {
@@ -220,12 +229,14 @@ const SA_RESTORER: c_int = 0x0400_0000;
 
 /// sigaction(2) as the program sees it.
 pub fn change(signal: c_int, new: Option<&sigaction>) -> Result<sigaction, Errno> {
+    let _changing = CHANGING.lock_unless_mine();
     let now = installed(signal)?;
     let is_ours = now.sa_sigaction == ours();
     let shadow = Action::of(signal);
     let before = shadow.filter(|_| is_ours).map_or(now, Action::get);
     if let Some(new) = new {
-        let stays = is_ours || (now.sa_sigaction == libc::SIG_IGN && WATCHING.load(Ordering::Relaxed));
+        // A child on borrowed memory has handlers of its own, but not their shadow.
+        let stays = !thread::borrows_memory() && (is_ours || (now.sa_sigaction == libc::SIG_IGN && WATCHING.load(Ordering::Relaxed)));
         match shadow.filter(|_| stays) {
             Some(shadow) if new.sa_sigaction != libc::SIG_IGN => {
                 shadow.set(&sigaction { sa_flags: new.sa_flags | SA_RESTORER, ..*new });
@@ -240,7 +251,9 @@ pub fn change(signal: c_int, new: Option<&sigaction>) -> Result<sigaction, Errno
 }
 
 extern "C-unwind" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    if let Some(go_on_at) = way_out(context) {
+    // SAFETY: the kernel's.
+    let is_fault = unsafe { (*info).si_code } > 0;
+    if let (true, Some(go_on_at)) = (is_fault, way_out(context)) {
         // SAFETY: the kernel's context of the interrupted instruction, restored when this returns.
         unsafe { set_instruction(context, go_on_at) };
         return;
@@ -249,12 +262,11 @@ extern "C-unwind" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut
     let handler = action.handler.load(Ordering::Relaxed);
     if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
         // The default, when the instruction faults again; what was sent by kill(2) has to be sent again.
-        // SAFETY: all-zero is SIG_DFL with no flags; `info` is the kernel's.
-        unsafe {
-            let _ = install(signal, &core::mem::zeroed());
-            if (*info).si_code <= 0 {
-                super::thread::raise(signal);
-            }
+        // SAFETY: all-zero is SIG_DFL with no flags.
+        let default: sigaction = unsafe { core::mem::zeroed() };
+        let _ = install(signal, &default);
+        if !is_fault {
+            thread::raise(signal);
         }
         return;
     }

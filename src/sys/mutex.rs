@@ -56,9 +56,12 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the lock if it is free, or that of a thread from before a fork.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.holder.compare_exchange(0, Self::me(), Ordering::Acquire, Ordering::Relaxed).is_ok().then(|| Guard(self))
+        let me = Self::me();
+        let holder = self.holder.load(Ordering::Relaxed);
+        let is_free = holder == 0 || holder >> 32 != me >> 32;
+        (is_free && self.holder.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok()).then(|| Guard(self))
     }
 
     /// As `lock`; `None` where this very thread has it: a signal handler has come in the middle.

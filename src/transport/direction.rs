@@ -123,7 +123,7 @@ pub struct Control {
     pub is_timed: AtomicU32,
     /// Position plus one of an urgent byte that the receiver is never told, 0 for none.
     pub lost: AtomicU64,
-    /// Urgent data (tcp(7)): position after the urgent byte in the stream, plus one, shifted left by 8,
+    /// Urgent data (tcp(7)): position of the urgent byte in the stream, plus one, shifted left by 8,
     /// with the byte; 0 is none.
     pub urgent: AtomicU64,
 }

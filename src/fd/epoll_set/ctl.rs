@@ -69,7 +69,7 @@ impl Set {
             Entry::Epoll(number) => Watch::NestedInKernel(number),
         };
         let (to_kernel, kept) = match watch {
-            Watch::Ring(_) => (ANCHOR_EVENTS, token(index, generation)),
+            Watch::Ring(_) => (self.anchor_events(), token(index, generation)),
             Watch::Nested(_) => (INNER_EVENTS, token(index, generation)),
             Watch::NestedInKernel(_) if !needs_token(events, data) => (events, data),
             _ => (events, token(index, generation)),
@@ -202,7 +202,7 @@ impl Set {
         let sleepers = notifier_of(self.notifier).is_none_or(|n| n.has_sleepers());
         let Some(reg) = self.regs.get_mut(index as usize) else { return Err(Errno::ENOENT) };
         if sleepers {
-            call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, ANCHOR_EVENTS, token(index, reg.generation))?;
+            call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, KICK_EVENTS, token(index, reg.generation))?;
         }
         reg.events = events;
         reg.data = data;
@@ -315,6 +315,10 @@ impl Set {
             _ => {}
         }
         reg.disarm(notifier);
+        if let Watch::Nested(inner) = reg.watch {
+            // Those who sleep here sleep there no more.
+            (0..core::mem::take(&mut reg.sleeping)).for_each(|_| epoll::end_sleep(inner, NESTED_DEPTH));
+        }
         reg.in_use = false;
         reg.is_parked = false;
         reg.generation = reg.generation.wrapping_add(1);

@@ -28,7 +28,7 @@ impl Set {
                 && inner == number
             {
                 reg.watch = Watch::Nested(inner);
-                if !reg.edge {
+                if !reg.edge && reg.is_edge_triggered() {
                     reg.pulse = epoll::pulse(inner);
                 }
                 let _ = call::epoll_ctl(self.ep, EPOLL_CTL_MOD, reg.fd, INNER_EVENTS, token(index, reg.generation));
@@ -52,24 +52,12 @@ impl Set {
             Watch::Nested(inner) if r.in_use => epoll::pulse(inner),
             _ => 0,
         };
-        self.regs.iter().map(of_ring).fold(self.absorbed, u64::wrapping_add)
+        self.regs.iter().map(of_ring).fold(self.stirred, u64::wrapping_add)
     }
 
-    /// Takes what the kernel has, so that no doorbell makes the instance look ready, keeping what the program is to be
-    /// told.
-    pub fn absorb(&mut self) {
-        let ep = self.ep;
-        if self.rings == 0 {
-            // There are no doorbells: what the kernel says is right, and stays there.
-            self.absorbed = self.absorbed.wrapping_add(1);
-            return;
-        }
-        let mut events = [epoll_event { events: 0, u64: 0 }; 64];
-        if let Ok(n) = call::epoll_wait(ep, &mut events, Deadline::NOW, None) {
-            let n = self.translate(ep, &mut events, n);
-            self.absorbed = self.absorbed.wrapping_add(n as u64);
-            self.stash.extend_from_slice(events.get(..n).unwrap_or(&[]));
-        }
+    /// The kernel told something of this instance to one that it is nested in: an edge there.
+    pub fn stirs(&mut self) {
+        self.stirred = self.stirred.wrapping_add(1);
     }
 
     /// Inner instances that are ready by their rings.
@@ -82,7 +70,9 @@ impl Set {
                 && epoll::is_ready(inner)
             {
                 *event = reg.inner_event();
-                reg.pulse = epoll::pulse(inner);
+                if reg.is_edge_triggered() {
+                    reg.pulse = epoll::pulse(inner);
+                }
                 reg.disabled = reg.events & EPOLLONESHOT as u32 != 0;
                 n += 1;
             }
@@ -90,20 +80,44 @@ impl Set {
         n
     }
 
-    /// Whether anything is ready, without reporting it.
+    /// Whether anything is ready, without reporting it, and without taking anything from the kernel that is the
+    /// program's: the kernel is asked about the instance itself, once doorbells cannot make it look ready.
     pub fn peek(&mut self, depth: u32) -> bool {
         self.refresh(self.ep);
+        if self.is_ready_by_rings(depth) {
+            return true;
+        }
+        if !self.kernel_says_ready() {
+            return false;
+        }
+        if self.rings == 0 {
+            return true;
+        }
+        for reg in self.regs.iter().filter(|r| r.in_use && r.fd >= 0) {
+            if let Watch::Ring(endpoint) = reg.watch {
+                endpoint.look_at_anchor();
+            }
+        }
+        if self.is_ready_by_rings(depth) {
+            // The doorbell may have been meant for somebody who sleeps here.
+            self.leave_to_others();
+            return true;
+        }
+        self.kernel_says_ready()
+    }
+
+    fn kernel_says_ready(&self) -> bool {
+        call::poll_one(self.ep, libc::POLLIN, Deadline::NOW).is_ok_and(|bits| bits & libc::POLLIN != 0)
+    }
+
+    fn is_ready_by_rings(&mut self, depth: u32) -> bool {
         self.take_news();
         let regs = &mut self.regs;
-        !self.stash.is_empty()
-            || (self.rings == 0 && call::poll_one(self.ep, libc::POLLIN, Deadline::NOW).is_ok_and(|bits| bits & libc::POLLIN != 0))
-            || self.hot.iter().any(|&i| regs.get_mut(i as usize).is_some_and(|r| r.look() != 0))
+        self.hot.iter().any(|&i| regs.get_mut(i as usize).is_some_and(|r| r.look() != 0))
             || (depth > 0
-                && self.nested.iter().any(|&i| match self.regs.get(i as usize).map(|r| r.watch) {
-                    Some(Watch::Nested(inner)) => {
-                        self.regs.get(i as usize).is_some_and(|r| r.reports_inner(|| epoll::pulse(inner))) && epoll::is_ready(inner)
-                    }
-                    _ => false,
+                && self.nested.iter().any(|&i| match regs.get(i as usize).filter(|r| r.in_use) {
+                    Some(reg) => matches!(reg.watch, Watch::Nested(inner) if reg.reports_inner(|| epoll::pulse(inner)) && epoll::is_ready(inner)),
+                    None => false,
                 }))
     }
 }
