@@ -1028,6 +1028,89 @@ static void closed_here_but_not_there(struct conn *unused)
 	close(e);
 }
 
+/* An inner instance with a connection and a pipe: looking takes nothing away, and nothing is told that is not there. */
+static void inner_with_both(struct conn *c)
+{
+	int inner = (int)OK(epoll_create1(0)), outer = (int)OK(epoll_create1(0)), p[2];
+	struct epoll_event got[4];
+	char in[4];
+	OK(pipe(p));
+	watch(inner, c->fd, EPOLLIN, 1);
+	watch(inner, p[0], EPOLLIN, 2);
+	watch(outer, inner, EPOLLIN, 3);
+	for (int i = 0; i < 3; i++) {
+		EQ(epoll_wait(outer, got, 4, 0), 0);
+		EQ(poll_one(inner, POLLIN, 0), 0);
+		EQ(write(p[1], "x", 1), 1);
+		EQ(epoll_wait(outer, got, 4, 1000), 1);
+		EQ(epoll_wait(inner, got, 4, 0), 1);
+		EQ(got[0].data.u64, 2);
+		EQ(epoll_wait(outer, got, 4, 0), 1); /* the byte is still there */
+		EQ(poll_one(inner, POLLIN, 0), POLLIN);
+		EQ(read(p[0], in, 1), 1);
+		EQ(poll_one(inner, POLLIN, 0), 0);
+		EQ(epoll_wait(inner, got, 4, 0), 0);
+		EQ(peer_send(c, "y", 1, 0), 1);
+		EQ(epoll_wait(outer, got, 4, 1000), 1);
+		EQ(epoll_wait(inner, got, 4, 0), 1);
+		EQ(got[0].data.u64, 1);
+		EQ(recv(c->fd, in, 4, 0), 1);
+	}
+	EQ(write(p[1], "x", 1), 1);
+	EQ(poll_one(inner, POLLIN, 0), POLLIN);
+	OK(epoll_ctl(inner, EPOLL_CTL_DEL, p[0], NULL));
+	EQ(epoll_wait(inner, got, 4, 0), 0);
+	for (int i = 0; i < 2; i++)
+		close(p[i]);
+	close(inner);
+	close(outer);
+}
+
+/* The instance is used by a duplicate that is closed then. */
+static void by_a_closed_duplicate(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0)), p[2];
+	struct epoll_event got[4];
+	OK(pipe(p));
+	watch(e, c->fd, EPOLLIN, 1);
+	int d = (int)OK(dup(e));
+	watch(d, p[0], EPOLLIN, 2);
+	EQ(epoll_wait(d, got, 4, 0), 0);
+	close(d);
+	EQ(write(p[1], "x", 1), 1);
+	EQ(poll_one(e, POLLIN, 1000), POLLIN);
+	EQ(epoll_wait(e, got, 4, 1000), 1);
+	EQ(got[0].data.u64, 2);
+	for (int i = 0; i < 2; i++)
+		close(p[i]);
+	close(e);
+}
+
+/* A mask changes nothing about who is told. */
+static void masked_wait_starves_nobody(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0)), p[2], told = 0;
+	struct epoll_event got;
+	sigset_t mask;
+	sigemptyset(&mask);
+	OK(pipe(p));
+	watch(e, c->fd, EPOLLIN, 1);
+	watch(e, p[0], EPOLLIN, 2);
+	EQ(write(p[1], "x", 1), 1);
+	EQ(peer_send(c, "y", 1, 0), 1);
+	poll_until(c->fd, POLLIN, POLLIN);
+	for (int i = 0; i < 100; i++) {
+		EQ(epoll_pwait(e, &got, 1, 1000, &mask), 1);
+		told |= 1 << got.data.u64;
+	}
+	EQ(told, 6);
+	char in[2];
+	EQ(recv(c->fd, in, 2, 0), 1);
+	for (int i = 0; i < 2; i++)
+		close(p[i]);
+	close(e);
+}
+
 /* ---- edges in a hurry ---- */
 
 /* Reads `length` bytes as event loops do: until EAGAIN, then the next edge. */
@@ -1085,6 +1168,9 @@ static void no_edge_is_lost(struct conn *c)
 }
 
 static const struct test tests[] = {
+	TEST(inner_with_both, EACH),
+	TEST(by_a_closed_duplicate, EACH),
+	TEST(masked_wait_starves_nobody, EACH),
 	TEST(two_that_add_one_another, ALONE),
 	TEST(inner_gets_its_first_socket, EACH),
 	TEST(closed_here_but_not_there, ALONE),

@@ -193,7 +193,20 @@ static void high_descriptor(struct conn *c)
 	EQ(recv(high, in, 4, 0), 1);
 }
 
+/* Only as much of a set is read and written as the process's table has descriptors. */
+static void no_more_than_the_table(struct conn *c)
+{
+	static struct { fd_set set; char behind[8192]; } room;
+	memset(&room, 0x5a, sizeof room);
+	FD_ZERO(&room.set);
+	FD_SET(c->fd, &room.set);
+	EQ(select(8 * (int)sizeof room, NULL, &room.set, NULL, NULL), 1);
+	for (size_t i = 4096; i < sizeof room.behind; i++)
+		EQ(room.behind[i], 0x5a);
+}
+
 static const struct test tests[] = {
+	TEST(no_more_than_the_table, EACH),
 	TEST(levels, EVERY),	      TEST(waits, EVERY),
 	TEST(waits_for_room, EACH),   TEST(the_end_is_readable, EACH),
 	TEST(a_reset_is_both, EACH),  TEST(remaining_time, EACH),
