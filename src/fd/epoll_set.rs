@@ -35,6 +35,8 @@ const NESTED_DEPTH: u32 = 4;
 const QUIET_LOOKS: u32 = 400;
 const QUIET_LOOKS_IF_MANY: u32 = 24;
 const MANY: usize = 64;
+/// With more ring sockets than this they are reported in any order: it costs the senders and each wait.
+const MOST_IN_ORDER: usize = 16;
 /// While rings are ready the kernel is looked at this often.
 const KERNEL_EVERY_NS: u64 = 20_000;
 /// What may stand beside EPOLLEXCLUSIVE (epoll_ctl(2)).
@@ -172,7 +174,7 @@ impl Set {
         }
         self.rings += 1;
         if let Some(Watch::Ring(endpoint)) = self.watch(index) {
-            endpoint.rx.control.is_timed.store(1, Ordering::Relaxed);
+            endpoint.rx.control.is_timed.store(u32::from(self.rings <= MOST_IN_ORDER), Ordering::Relaxed);
         }
         self.heat(index);
     }
@@ -243,6 +245,7 @@ impl Set {
         let start = if count > 0 { self.next_hot % count } else { 0 };
         let mut looked = 0;
         let before = n;
+        let is_ordered = (2..=MOST_IN_ORDER).contains(&self.rings);
         self.places.clear();
         while looked < count && n < events.len() {
             let at = (start + looked) % count;
@@ -255,10 +258,14 @@ impl Set {
                     *event = epoll_event { events: found, u64: reg.data };
                 }
                 n += 1;
-                self.places.push((reg.place(), index));
+                if is_ordered {
+                    self.places.push((reg.place(), index));
+                }
                 reg.reported();
             } else {
-                reg.told_at = 0;
+                if is_ordered {
+                    reg.told_at = 0;
+                }
                 reg.quiet += 1;
             }
             cooled |= !reg.in_use || reg.disabled || reg.quiet > quiet_looks;
@@ -270,17 +277,15 @@ impl Set {
         if cooled {
             self.cool(quiet_looks);
         }
-        self.put_in_order(events.get_mut(before..n).unwrap_or(&mut []));
+        if is_ordered && n > before {
+            self.put_in_order(events.get_mut(before..n).unwrap_or(&mut []));
+        }
         n
     }
 
-    /// Puts few events into the order of their places; many are told in any.
-    #[inline]
+    /// Puts the events into the order of their places.
+    #[inline(never)]
     fn put_in_order(&mut self, events: &mut [epoll_event]) {
-        const FEW: usize = 64;
-        if self.rings < 2 || events.is_empty() || events.len() > FEW {
-            return;
-        }
         let places = &mut self.places;
         for last in 1..events.len() {
             for at in (1..=last).rev() {

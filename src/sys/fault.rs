@@ -64,11 +64,21 @@ fn all_pages(at: usize, n: usize, touch: impl Fn(usize) -> bool) -> bool {
     if n == 0 {
         return true;
     }
-    let Some(last) = at.checked_add(n - 1).filter(|&last| at >= LOWEST && last < HIGHEST) else { return false };
+    if at.wrapping_sub(LOWEST) >= HIGHEST - LOWEST {
+        return false;
+    }
     if !WATCHING.load(Ordering::Relaxed) {
         return true;
     }
-    if !touch(at) || !touch(last) {
+    // An end beyond all memory faults as well.
+    let last = at.wrapping_add(n - 1);
+    if !touch(at) {
+        return false;
+    }
+    if (at ^ last) & !(PAGE_BYTES - 1) == 0 {
+        return true;
+    }
+    if !touch(last) {
         return false;
     }
     let mut next = (at & !(PAGE_BYTES - 1)) + PAGE_BYTES;
