@@ -140,9 +140,25 @@ pub fn rehome(fd: c_int, other: Sock) {
     }
 }
 
+/// The thread that is about to fork, 0 where none is.
+static FORKER: AtomicU32 = AtomicU32::new(0);
+
+/// Who holds no set waits here for a fork to be over, which needs a moment in which nobody does.
+#[inline]
+fn give_way_to_fork() {
+    loop {
+        let forker = FORKER.load(Ordering::Relaxed);
+        if forker == 0 || forker == thread::tid() {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
 /// Around fork: the sets are whole in the child's copy. A thread that has one may want another, nested in it: so
 /// nobody waits for one here while holding others.
 pub fn before_fork() {
+    FORKER.store(thread::tid(), Ordering::Relaxed);
     while !all().all(|i| i.set.try_hold(Set::share)) {
         all().for_each(|i| i.set.let_go());
         thread::yield_now();
@@ -151,6 +167,7 @@ pub fn before_fork() {
 
 /// After a fork, in both processes.
 pub fn after_fork() {
+    FORKER.store(0, Ordering::Relaxed);
     all().for_each(|i| i.set.let_go());
 }
 
@@ -165,6 +182,7 @@ pub fn ctl(ep: c_int, op: c_int, fd: c_int, event: Option<(u32, u64)>) -> Option
     };
     let entry = table::lookup(fd);
     // Asked while nothing is held: only the kernel knows whether this would be a loop.
+    give_way_to_fork();
     let inner_has_sockets = matches!(entry, table::Entry::Epoll(inner) if has_sockets(inner));
     let Some(mut set) = instance(number)?.lock() else { return Some(Err(Errno::ENOMEM)) };
     set.settle_in(ep);
@@ -231,6 +249,7 @@ pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadli
 fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
     let mut calls = 0u32;
     loop {
+        give_way_to_fork();
         let mut set = instance.lock().ok_or(BUSY)?;
         set.refresh(ep);
         if set.is_kernels_alone() {
@@ -322,6 +341,7 @@ fn spin(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: De
     let peer = if instance.lock().ok_or(BUSY)?.peers_are_here() { Peer::Here } else { Peer::Elsewhere };
     spin::until(peer, || {
         looks += 1;
+        give_way_to_fork();
         found = if looks.is_multiple_of(LOOKS_PER_KERNEL) {
             look_at_kernel(ep, instance, events, 0, mask)
         } else {
