@@ -2,7 +2,7 @@
 //! senders.
 
 use core::sync::atomic::Ordering;
-use libc::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLONESHOT, EPOLLOUT, c_int};
+use libc::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, c_int};
 
 use crate::pcb::block::flag;
 use crate::socket::{Endpoint, Sock};
@@ -26,6 +26,11 @@ pub fn index_of(token: u64) -> u32 {
 }
 
 const MARK: u64 = 0xa11d1e;
+
+/// How the anchor of a ring socket is registered.
+pub const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP) as u32 | EPOLLET as u32;
+/// The same with the writable edge that comes at once: it makes a sleeping wait look again.
+pub const KICK_EVENTS: u32 = ANCHOR_EVENTS | EPOLLOUT as u32;
 
 /// Always reported.
 const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
@@ -83,6 +88,8 @@ pub struct Reg {
     pub told: Progress,
     pub looked: Progress,
     pub is_hot: bool,
+    /// The kernel's part has the writable edge, which is always there (`KICK_EVENTS`).
+    pub is_kicked: bool,
     pub is_armed: bool,
     pub quiet: u32,
     /// When it was last reported (`sys::clock::ticks`), while it has been ready ever since: level-triggered, it then
@@ -111,6 +118,13 @@ impl Reg {
             Watch::Ring(endpoint) => endpoint.sock = other,
             Watch::Unjoined(sock) => *sock = other,
             _ => {}
+        }
+    }
+
+    /// Takes the writable edge back from the kernel's part `token` in `ep`, once it has woken those whom it should.
+    pub fn calm(&mut self, ep: c_int, token: u64) {
+        if core::mem::take(&mut self.is_kicked) && self.fd == self.number {
+            let _ = call::epoll_ctl(ep, libc::EPOLL_CTL_MOD, self.fd, ANCHOR_EVENTS, token);
         }
     }
 

@@ -10,12 +10,12 @@
 
 use core::sync::atomic::Ordering;
 use libc::{
-    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
-    EPOLLWAKEUP, c_int, epoll_event,
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLWAKEUP, c_int,
+    epoll_event,
 };
 
 use super::epoll;
-use super::epoll_reg::{NOT_IDLE, Progress, Reg, Watch, index_of, is_token, token};
+use super::epoll_reg::{ANCHOR_EVENTS, KICK_EVENTS, NOT_IDLE, Progress, Reg, Watch, index_of, is_token, token};
 use super::table::Entry;
 use crate::socket::{Endpoint, Sock, ready, route};
 use crate::sys::clock::{Deadline, now_ns, ticks};
@@ -23,10 +23,6 @@ use crate::sys::errno::Ret;
 use crate::sys::{Errno, call, thread};
 use crate::transport::notifier::{self, notifier};
 
-/// How the anchor of a ring socket is registered.
-const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP) as u32 | EPOLLET as u32;
-/// The same with the writable edge that comes at once: it makes a sleeping wait look again.
-const KICK_EVENTS: u32 = ANCHOR_EVENTS | EPOLLOUT as u32;
 /// How an inner instance is: each of its kernel's events brings it to the notice of this one.
 const INNER_EVENTS: u32 = EPOLLIN as u32 | EPOLLET as u32;
 /// How deep is looked into an instance that is added while others sleep.
@@ -161,6 +157,7 @@ impl Set {
             let _ = call::epoll_ctl(ep, EPOLL_CTL_ADD, reg.fd, to_kernel, token);
         }
         reg.watch = Watch::Ring(endpoint);
+        reg.is_kicked = to_kernel == KICK_EVENTS;
         self.unjoined.retain(|&i| i != index);
         self.begin_ring(index);
     }
@@ -397,11 +394,12 @@ impl Set {
                 && !reg.arm(number, i)
                 && reg.fd == reg.number
             {
-                ready = Some((reg.fd, token(i, reg.generation)));
+                ready = Some(i);
             }
         }
-        if let Some((fd, token)) = ready {
-            let _ = call::epoll_ctl(self.ep, EPOLL_CTL_MOD, fd, KICK_EVENTS, token);
+        if let Some((i, reg)) = ready.and_then(|i| Some((i, self.regs.get_mut(i as usize)?))) {
+            reg.is_kicked = true;
+            let _ = call::epoll_ctl(self.ep, EPOLL_CTL_MOD, reg.fd, KICK_EVENTS, token(i, reg.generation));
         }
     }
 
@@ -444,16 +442,16 @@ impl Set {
         let index = index_of(event.u64);
         let reg = self.regs.get_mut(index as usize).filter(|r| token(index, r.generation) == event.u64)?;
         reg.missed |= reg.is_parked;
+        if event.events & EPOLLOUT as u32 != 0 {
+            reg.calm(ep, event.u64);
+        }
         if !reg.in_use {
             return None;
         }
         match reg.watch {
             Watch::Ring(endpoint) => {
                 // What is on the ring shows by itself; what still comes through the kernel only here. Writable
-                // the anchor always is, and would make the instance look ready.
-                if event.events & EPOLLOUT as u32 != 0 && reg.fd == reg.number {
-                    let _ = call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, ANCHOR_EVENTS, event.u64);
-                }
+                // the anchor always is.
                 if event.events & !(EPOLLOUT as u32) != 0 {
                     reg.edge |= !endpoint.is_past_kernel();
                     endpoint.look_at_anchor();

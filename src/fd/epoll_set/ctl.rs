@@ -95,6 +95,7 @@ impl Set {
             told: Progress::default(),
             looked: Progress::default(),
             is_hot: false,
+            is_kicked: matches!(watch, Watch::Ring(_)) && to_kernel == KICK_EVENTS,
             is_armed: false,
             quiet: 0,
             told_at: 0,
@@ -158,7 +159,9 @@ impl Set {
     /// EPOLL_CTL_DEL.
     pub fn delete(&mut self, ep: c_int, fd: c_int, entry: Entry) -> Ret {
         self.come_home(fd, entry);
-        if let Some(index) = self.find_kept(fd).filter(|&i| !self.is_shared && self.is_ring_of(i, entry)) {
+        // Bytes that are still in the kernel would make the instance look ready.
+        let can_be_parked = |i: u32| matches!(self.regs.get(i as usize).map(|r| r.watch), Some(Watch::Ring(endpoint)) if endpoint.is_past_kernel());
+        if let Some(index) = self.find_kept(fd).filter(|&i| !self.is_shared && self.is_ring_of(i, entry) && can_be_parked(i)) {
             return self.park(index);
         }
         let ret = call::epoll_ctl(ep, EPOLL_CTL_DEL, fd, 0, 0);
@@ -203,6 +206,7 @@ impl Set {
         let Some(reg) = self.regs.get_mut(index as usize) else { return Err(Errno::ENOENT) };
         if sleepers {
             call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, KICK_EVENTS, token(index, reg.generation))?;
+            reg.is_kicked = true;
         }
         reg.events = events;
         reg.data = data;

@@ -90,12 +90,14 @@ impl Set {
         if !self.kernel_says_ready() {
             return false;
         }
-        if self.rings == 0 {
+        if self.rings == 0 && self.parked == 0 {
             return true;
         }
-        for reg in self.regs.iter().filter(|r| r.in_use && r.fd >= 0) {
+        let ep = self.ep;
+        for (index, reg) in self.regs.iter_mut().enumerate().filter(|(_, r)| (r.in_use || r.is_parked) && r.fd >= 0) {
             if let Watch::Ring(endpoint) = reg.watch {
                 endpoint.look_at_anchor();
+                reg.calm(ep, token(index as u32, reg.generation));
             }
         }
         if self.is_ready_by_rings(depth) {
