@@ -916,6 +916,31 @@ static void others_are_the_kernels(struct conn *c)
 	close(outer);
 }
 
+/* A program's data may be anything, also what the library could take for its own. */
+static void data_like_the_librarys_own(struct conn *c)
+{
+	int e = (int)OK(epoll_create1(0)), p[2];
+	struct epoll_event got[4];
+	OK(pipe(p));
+	watch(e, c->fd, EPOLLIN, 1);
+	watch(e, p[0], EPOLLIN, 2);
+	EQ(write(p[1], "x", 1), 1);
+	for (uint64_t i = 0; i < 4; i++) {
+		struct epoll_event wanted = { .events = EPOLLIN, .data.u64 = 0xa11d1e0000000000 + i };
+		OK(epoll_ctl(e, EPOLL_CTL_MOD, p[0], &wanted));
+		EQ(epoll_wait(e, got, 4, 0), 1);
+		EQ(got[0].data.u64, wanted.data.u64);
+	}
+	OK(epoll_ctl(e, EPOLL_CTL_DEL, p[0], NULL));
+	ERR(epoll_ctl(e, EPOLL_CTL_MOD, p[0], &(struct epoll_event){ .events = EPOLLIN, .data.u64 = 0xa11d1e0000000000 }), ENOENT);
+	watch(e, p[0], EPOLLIN, 0xa11d1e0000000000);
+	EQ(epoll_wait(e, got, 4, 0), 1);
+	EQ(got[0].data.u64, 0xa11d1e0000000000);
+	for (int i = 0; i < 2; i++)
+		close(p[i]);
+	close(e);
+}
+
 /* First come, first told; what was told level-triggered goes behind. */
 static void order_of_arrival(struct conn *unused)
 {
@@ -1168,6 +1193,7 @@ static void no_edge_is_lost(struct conn *c)
 }
 
 static const struct test tests[] = {
+	TEST(data_like_the_librarys_own, EACH),
 	TEST(inner_with_both, EACH),
 	TEST(by_a_closed_duplicate, EACH),
 	TEST(masked_wait_starves_nobody, EACH),

@@ -129,8 +129,16 @@ impl Set {
         self.come_home(fd, entry);
         let Some(index) = self.find(fd) else {
             // What is parked the kernel would find.
-            let parked = self.find_kept(fd).is_some_and(|i| self.is_ring_of(i, entry));
-            return if parked { Err(Errno::ENOENT) } else { call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, events, data) };
+            if self.find_kept(fd).is_some_and(|i| self.is_ring_of(i, entry)) {
+                return Err(Errno::ENOENT);
+            }
+            if !is_token(data) {
+                return call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, events, data);
+            }
+            // Data that look like a token need one of their own: the kernel says first whether there is what to change.
+            call::epoll_ctl(ep, EPOLL_CTL_MOD, fd, 0, 0)?;
+            self.delete(ep, fd, entry)?;
+            return self.add(ep, fd, (events, data), entry, false);
         };
         if let (Some(Watch::Unjoined(_)), Entry::Stream(sock)) = (self.watch(index), entry)
             && let Some(endpoint) = ready::on_ring(sock)
