@@ -457,3 +457,18 @@ const char *fate(pid_t child)
 		sprintf(it, "status %d", WEXITSTATUS(status));
 	return it;
 }
+
+int instance(void)
+{
+	return (int)OK(epoll_create1(EPOLL_CLOEXEC));
+}
+
+void say_once(const char *label, int ep)
+{
+	struct epoll_event e = { 0 };
+	int n = epoll_wait(ep, &e, 1, 30);
+	if (n == 1)
+		say("%s %s", label, epoll_bits(e.events));
+	else
+		ask(label, n);
+}

@@ -92,6 +92,10 @@ void send_until_it_fails(int fd);
 size_t fill(int fd);
 void say_peer_name(struct conn *c);
 
+/* A new epoll instance, and what one wait on it reports now. */
+int instance(void);
+void say_once(const char *label, int ep);
+
 /* An option's int value, or the name of errno. */
 const char *option(int fd, int level, int name);
 long set_option(int fd, int level, int name, int value);

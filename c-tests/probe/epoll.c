@@ -5,11 +5,6 @@
 
 #define EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 
-static int instance(void)
-{
-	return (int)OK(epoll_create1(EPOLL_CLOEXEC));
-}
-
 static int control(int ep, int op, int fd, unsigned events)
 {
 	struct epoll_event e = { events, { .u64 = (uint64_t)fd } };
@@ -33,17 +28,6 @@ static void say_events(const char *label, int ep)
 			strcat(all, epoll_bits(e[i].events));
 		}
 	say("%s:%s%s", label, all, all[0] == 0 ? " none" : "");
-}
-
-/* What one wait reports now. */
-static void say_once(const char *label, int ep)
-{
-	struct epoll_event e = { 0 };
-	int n = epoll_wait(ep, &e, 1, 30);
-	if (n == 1)
-		say("%s %s", label, epoll_bits(e.events));
-	else
-		ask(label, n);
 }
 
 QUESTION(level, STATES)

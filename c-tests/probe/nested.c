@@ -3,25 +3,10 @@
 
 #define THEME "nested"
 
-static int instance(void)
-{
-	return (int)OK(epoll_create1(EPOLL_CLOEXEC));
-}
-
 static int add(int ep, int fd, unsigned events)
 {
 	struct epoll_event e = { events, { .fd = fd } };
 	return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e);
-}
-
-static void say_wait(const char *label, int ep)
-{
-	struct epoll_event e = { 0 };
-	int n = epoll_wait(ep, &e, 1, 30);
-	if (n == 1)
-		say("%s %s", label, epoll_bits(e.events));
-	else
-		ask(label, n);
 }
 
 QUESTION(polled, STATES)
@@ -56,13 +41,13 @@ QUESTION(two_levels, STATES)
 	int inner = instance(), outer = instance();
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN));
-	say_wait("idle", outer);
+	say_once("idle", outer);
 	there_sends(c, "words");
-	say_wait("outer", outer);
-	say_wait("outer again", outer);
-	say_wait("inner", inner);
+	say_once("outer", outer);
+	say_once("outer again", outer);
+	say_once("inner", inner);
 	ask_bytes("recv", c->fd, 8, 0);
-	say_wait("outer, read", outer);
+	say_once("outer, read", outer);
 }
 
 QUESTION(woken_through_two_levels, STATES)
@@ -86,8 +71,8 @@ QUESTION(woken_through_three_levels, STATES)
 	struct epoll_event e;
 	ask("wait", epoll_wait(d, &e, 1, 3000));
 	peer_join(c);
-	say_wait("middle", b);
-	say_wait("inner", a);
+	say_once("middle", b);
+	say_once("inner", a);
 }
 
 QUESTION(edge_on_the_outer, STATES)
@@ -96,17 +81,17 @@ QUESTION(edge_on_the_outer, STATES)
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN | EPOLLET));
 	there_sends(c, "words");
-	say_wait("first", outer);
-	say_wait("again", outer);
+	say_once("first", outer);
+	say_once("again", outer);
 	there_sends(c, "words");
-	say_wait("more bytes", outer);
-	say_wait("again", outer);
-	say_wait("inner", inner);
-	say_wait("outer after inner", outer);
+	say_once("more bytes", outer);
+	say_once("again", outer);
+	say_once("inner", inner);
+	say_once("outer after inner", outer);
 	ask_bytes("recv", c->fd, 100, 0);
-	say_wait("read", outer);
+	say_once("read", outer);
 	there_sends(c, "words");
-	say_wait("once more", outer);
+	say_once("once more", outer);
 }
 
 QUESTION(edge_on_both, STATES)
@@ -115,12 +100,12 @@ QUESTION(edge_on_both, STATES)
 	OK(add(inner, c->fd, EPOLLIN | EPOLLET));
 	OK(add(outer, inner, EPOLLIN | EPOLLET));
 	there_sends(c, "words");
-	say_wait("outer", outer);
-	say_wait("inner", inner);
-	say_wait("inner again", inner);
+	say_once("outer", outer);
+	say_once("inner", inner);
+	say_once("inner again", inner);
 	there_sends(c, "words");
-	say_wait("outer", outer);
-	say_wait("inner", inner);
+	say_once("outer", outer);
+	say_once("inner", inner);
 }
 
 QUESTION(edge_on_the_inner, STATES)
@@ -129,10 +114,10 @@ QUESTION(edge_on_the_inner, STATES)
 	OK(add(inner, c->fd, EPOLLIN | EPOLLET));
 	OK(add(outer, inner, EPOLLIN));
 	there_sends(c, "words");
-	say_wait("outer", outer);
-	say_wait("outer again", outer);
-	say_wait("inner", inner);
-	say_wait("outer after inner", outer);
+	say_once("outer", outer);
+	say_once("outer again", outer);
+	say_once("inner", inner);
+	say_once("outer after inner", outer);
 }
 
 QUESTION(one_shot_on_the_outer, STATES)
@@ -141,14 +126,14 @@ QUESTION(one_shot_on_the_outer, STATES)
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN | EPOLLONESHOT));
 	there_sends(c, "words");
-	say_wait("first", outer);
-	say_wait("again", outer);
+	say_once("first", outer);
+	say_once("again", outer);
 	there_sends(c, "words");
-	say_wait("more bytes", outer);
+	say_once("more bytes", outer);
 	struct epoll_event e = { EPOLLIN | EPOLLONESHOT, { 0 } };
 	OK(epoll_ctl(outer, EPOLL_CTL_MOD, inner, &e));
-	say_wait("armed again", outer);
-	say_wait("again", outer);
+	say_once("armed again", outer);
+	say_once("again", outer);
 }
 
 QUESTION(one_shot_on_the_inner, STATES)
@@ -157,11 +142,11 @@ QUESTION(one_shot_on_the_inner, STATES)
 	OK(add(inner, c->fd, EPOLLIN | EPOLLONESHOT));
 	OK(add(outer, inner, EPOLLIN));
 	there_sends(c, "words");
-	say_wait("outer", outer);
-	say_wait("inner", inner);
-	say_wait("outer", outer);
+	say_once("outer", outer);
+	say_once("inner", inner);
+	say_once("outer", outer);
 	there_sends(c, "words");
-	say_wait("outer", outer);
+	say_once("outer", outer);
 }
 
 QUESTION(added_to_inner_later, STATES)
@@ -169,11 +154,11 @@ QUESTION(added_to_inner_later, STATES)
 	int inner = instance(), outer = instance();
 	OK(add(outer, inner, EPOLLIN));
 	there_sends(c, "words");
-	say_wait("empty", outer);
+	say_once("empty", outer);
 	OK(add(inner, c->fd, EPOLLIN));
-	say_wait("added", outer);
+	say_once("added", outer);
 	OK(epoll_ctl(inner, EPOLL_CTL_DEL, c->fd, NULL));
-	say_wait("deleted", outer);
+	say_once("deleted", outer);
 }
 
 QUESTION(inner_closed, STATES)
@@ -182,9 +167,9 @@ QUESTION(inner_closed, STATES)
 	OK(add(inner, c->fd, EPOLLIN));
 	OK(add(outer, inner, EPOLLIN));
 	there_sends(c, "words");
-	say_wait("before", outer);
+	say_once("before", outer);
 	OK(close(inner));
-	say_wait("closed", outer);
+	say_once("closed", outer);
 	ask("delete", epoll_ctl(outer, EPOLL_CTL_DEL, inner, NULL));
 }
 
@@ -227,12 +212,12 @@ QUESTION(two_instances_one_socket, STATES)
 	OK(add(a, c->fd, EPOLLIN | EPOLLET));
 	OK(add(b, c->fd, EPOLLIN | EPOLLET));
 	there_sends(c, "words");
-	say_wait("a", a);
-	say_wait("b", b);
+	say_once("a", a);
+	say_once("b", b);
 	there_sends(c, "words");
-	say_wait("b", b);
-	say_wait("a", a);
-	say_wait("a again", a);
+	say_once("b", b);
+	say_once("a", a);
+	say_once("a again", a);
 }
 
 QUESTION(both_ends_in_one_instance, IN_ONE)
@@ -255,11 +240,11 @@ QUESTION(duplicated_instance, STATES)
 	int ep = instance(), twin = (int)OK(dup(ep));
 	OK(add(ep, c->fd, EPOLLIN));
 	there_sends(c, "words");
-	say_wait("twin", twin);
+	say_once("twin", twin);
 	OK(close(ep));
-	say_wait("original closed", twin);
+	say_once("original closed", twin);
 	OK(epoll_ctl(twin, EPOLL_CTL_DEL, c->fd, NULL));
-	say_wait("deleted through it", twin);
+	say_once("deleted through it", twin);
 	ask("add through it", add(twin, c->fd, EPOLLIN));
-	say_wait("added through it", twin);
+	say_once("added through it", twin);
 }
