@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,6 +40,7 @@ struct address {
 
 struct options {
     int family;          /* AF_INET or AF_UNIX */
+    int datagrams;       /* UDP, or AF_UNIX datagrams, in place of a stream */
     int cpu[2];          /* processor of server and client; -1: wherever */
     double seconds;      /* how long to measure */
     size_t size;         /* bytes of a message */
@@ -66,11 +68,13 @@ static uint64_t now_ns(void) {
 
 __attribute__((unused))
 static struct options parse(int argc, char **argv, struct options o) {
-    const char *usage = "tcp|unix [-p SERVER,CLIENT] [-t SECONDS] [-s BYTES] [-n COUNT]";
+    const char *usage = "tcp|unix|udp|unixgram [-p SERVER,CLIENT] [-t SECONDS] [-s BYTES] [-n COUNT]";
     int option;
     if (argc < 2) goto wrong;
     if (!strcmp(argv[1], "tcp")) o.family = AF_INET;
     else if (!strcmp(argv[1], "unix")) o.family = AF_UNIX;
+    else if (!strcmp(argv[1], "udp")) o.family = AF_INET, o.datagrams = 1;
+    else if (!strcmp(argv[1], "unixgram")) o.family = AF_UNIX, o.datagrams = 1;
     else goto wrong;
     optind = 2;
     o.cpu[0] = o.cpu[1] = -1;
@@ -173,10 +177,10 @@ static void finish(int count) {
     }
 }
 
-/* Listens on a free address of the family and says which. */
+/* A socket bound to a free address of the family, and which one. */
 __attribute__((unused))
-static int listen_on(int family, struct address *at) {
-    int fd = socket(family, SOCK_STREAM, 0);
+static int bind_to_free(int family, int type, struct address *at) {
+    int fd = socket(family, type, 0);
     if (fd < 0) die("socket");
     memset(at, 0, sizeof *at);
     if (family == AF_UNIX) {                     /* the abstract name space: nothing to clean up */
@@ -191,11 +195,18 @@ static int listen_on(int family, struct address *at) {
         at->length = sizeof *in;
     }
     if (bind(fd, (void *)&at->storage, at->length)) die("bind");
-    if (listen(fd, 4096)) die("listen");
     if (family == AF_INET) {
         at->length = sizeof at->storage;
         if (getsockname(fd, (void *)&at->storage, &at->length)) die("getsockname");
     }
+    return fd;
+}
+
+/* Listens on a free address of the family and says which. */
+__attribute__((unused))
+static int listen_on(int family, struct address *at) {
+    int fd = bind_to_free(family, SOCK_STREAM, at);
+    if (listen(fd, 4096)) die("listen");
     return fd;
 }
 
@@ -211,6 +222,41 @@ static int connect_to(int family, const struct address *at) {
     if (fd < 0) die("socket");
     if (connect(fd, (const void *)&at->storage, at->length)) die("connect");
     return fd;
+}
+
+/* A datagram socket connected to the address, at an address of its own where it can be answered. */
+__attribute__((unused))
+static int datagrams_to(int family, const struct address *at) {
+    struct address mine;
+    int fd = family == AF_UNIX ? bind_to_free(family, SOCK_DGRAM, &mine) : socket(family, SOCK_DGRAM, 0);
+    if (fd < 0) die("socket");
+    if (connect(fd, (const void *)&at->storage, at->length)) die("connect");
+    return fd;
+}
+
+__attribute__((unused))
+static void send_datagram(int fd, const void *data, size_t size) {
+    ssize_t n;
+    while ((n = send(fd, data, size, 0)) < 0 && errno == EINTR) {}
+    if (n != (ssize_t)size) die("send returned %zd of %zu", n, size);
+}
+
+__attribute__((unused))
+static void answer_datagram(int fd, const void *data, size_t size, const struct address *to) {
+    ssize_t n;
+    while ((n = sendto(fd, data, size, 0, (const void *)&to->storage, to->length)) < 0 && errno == EINTR) {}
+    if (n != (ssize_t)size) die("sendto returned %zd of %zu", n, size);
+}
+
+/* Receives a datagram, which must have this size; `from` may be NULL. */
+__attribute__((unused))
+static void receive_datagram(int fd, void *data, size_t size, struct address *from) {
+    ssize_t n;
+    if (from) from->length = sizeof from->storage;
+    do n = from ? recvfrom(fd, data, size, MSG_TRUNC, (void *)&from->storage, &from->length)
+                : recv(fd, data, size, MSG_TRUNC);
+    while (n < 0 && errno == EINTR);
+    if (n != (ssize_t)size) die("a datagram of %zd bytes where %zu were sent", n, size);
 }
 
 __attribute__((unused))

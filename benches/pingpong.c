@@ -1,10 +1,12 @@
 /* Ping-pong: a small message there and back, blocking, between two processes; or N such pairs.
+ * With datagrams the client is connected and the server is not: it answers whoever asked.
  * Prints the mean time of a round trip (measured without a clock call in the loop) and, from a
  * second, shorter phase that reads the clock at every round, the median and the 99th percentile.
  */
 #include "bench.h"
 
 #define SAMPLES 65536
+#define LAST UINT64_MAX                          /* the number of a datagram that wants no answer */
 #define BATCH 64                                 /* rounds between two looks at the clock */
 
 struct pair {
@@ -18,20 +20,44 @@ static void respond(int fd, size_t size) {
     while (read_all(fd, message, size)) write_all(fd, message, size);
 }
 
-static void round_trip(int fd, char *message, size_t size, uint64_t *sequence) {
-    uint64_t back;
-    ++*sequence;
-    memcpy(message, sequence, sizeof *sequence);
-    write_all(fd, message, size);
-    if (!read_all(fd, message, size)) die("the peer closed");
-    memcpy(&back, message, sizeof back);
-    if (back != *sequence) die("round %lu came back as %lu", (unsigned long)*sequence, (unsigned long)back);
+/* Answers until a message says that it is the last. */
+static void respond_to_datagrams(int fd, size_t size) {
+    char message[size];
+    struct address from;
+    for (uint64_t number;;) {
+        receive_datagram(fd, message, size, &from);
+        memcpy(&number, message, sizeof number);
+        if (number == LAST) return;
+        answer_datagram(fd, message, size, &from);
+    }
 }
 
-static uint64_t rounds_until(int fd, char *message, size_t size, uint64_t *sequence, uint64_t end_ns) {
+struct connection {
+    int fd, datagrams;
+    size_t size;
+    uint64_t sequence;
+    char *message;
+};
+
+static void round_trip(struct connection *c) {
+    uint64_t back;
+    ++c->sequence;
+    memcpy(c->message, &c->sequence, sizeof c->sequence);
+    if (c->datagrams) {
+        send_datagram(c->fd, c->message, c->size);
+        receive_datagram(c->fd, c->message, c->size, NULL);
+    } else {
+        write_all(c->fd, c->message, c->size);
+        if (!read_all(c->fd, c->message, c->size)) die("the peer closed");
+    }
+    memcpy(&back, c->message, sizeof back);
+    if (back != c->sequence) die("round %lu came back as %lu", (unsigned long)c->sequence, (unsigned long)back);
+}
+
+static uint64_t rounds_until(struct connection *c, uint64_t end_ns) {
     uint64_t rounds = 0;
     do {
-        for (int i = 0; i < BATCH; i++) round_trip(fd, message, size, sequence);
+        for (int i = 0; i < BATCH; i++) round_trip(c);
         rounds += BATCH;
     } while (now_ns() < end_ns);
     return rounds;
@@ -39,21 +65,26 @@ static uint64_t rounds_until(int fd, char *message, size_t size, uint64_t *seque
 
 static void measure(int fd, const struct options *o, struct pair *pair) {
     char message[o->size];
-    uint64_t sequence = 0, begin, end;
+    struct connection c = {.fd = fd, .datagrams = o->datagrams, .size = o->size, .message = message};
+    uint64_t begin, end;
     memset(message, 0, sizeof message);
-    rounds_until(fd, message, o->size, &sequence, now_ns() + (uint64_t)(o->seconds * 1e8));
+    rounds_until(&c, now_ns() + (uint64_t)(o->seconds * 1e8));
 
     begin = now_ns();
-    pair->rounds = rounds_until(fd, message, o->size, &sequence, begin + (uint64_t)(o->seconds * 1e9));
+    pair->rounds = rounds_until(&c, begin + (uint64_t)(o->seconds * 1e9));
     pair->elapsed_ns = now_ns() - begin;
 
     end = now_ns() + (uint64_t)(o->seconds * 2.5e8);
     for (uint64_t t = now_ns(), u; t < end && pair->samples < SAMPLES; t = u) {
-        round_trip(fd, message, o->size, &sequence);
+        round_trip(&c);
         u = now_ns();
         pair->sample_ns[pair->samples++] = u - t > UINT32_MAX ? UINT32_MAX : (uint32_t)(u - t);
     }
-    pair->all_rounds = sequence;
+    pair->all_rounds = c.sequence;
+    if (c.datagrams) {
+        memcpy(message, &(uint64_t){LAST}, sizeof(uint64_t));
+        send_datagram(fd, message, c.size);
+    }
 }
 
 static int by_value(const void *a, const void *b) {
@@ -69,17 +100,22 @@ int main(int argc, char **argv) {
 
     for (int i = 0; i < o.count; i++) {
         if (!start(o.cpu[0])) {
-            int listener = listen_on(o.family, &pairs[i].at);
+            int listener = o.datagrams ? bind_to_free(o.family, SOCK_DGRAM, &pairs[i].at)
+                                       : listen_on(o.family, &pairs[i].at);
             gate_arrive(&gate);
-            int fd = accept_one(listener);
-            no_delay(o.family, fd);
-            respond(fd, o.size);
+            if (o.datagrams) {
+                respond_to_datagrams(listener, o.size);
+            } else {
+                int fd = accept_one(listener);
+                no_delay(o.family, fd);
+                respond(fd, o.size);
+            }
             return 0;
         }
         gate_wait(&gate, 1);
         if (!start(o.cpu[1])) {
-            int fd = connect_to(o.family, &pairs[i].at);
-            no_delay(o.family, fd);
+            int fd = o.datagrams ? datagrams_to(o.family, &pairs[i].at) : connect_to(o.family, &pairs[i].at);
+            if (!o.datagrams) no_delay(o.family, fd);
             gate_arrive(&gate);
             gate_pass(&gate);
             measure(fd, &o, &pairs[i]);

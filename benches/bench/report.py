@@ -25,7 +25,8 @@ class Line:
         return statistics.median(values) if values else None
 
     def base(self, variant):
-        return self.row.base if variant == "K" else variant
+        """The variant whose figures the column shows: K may stand for K in another arrangement."""
+        return self.row.base if variant == "K" and self.row.base[0] == "K" else variant
 
     def ratios(self, variant, other):
         """How many times as good as `other` the variant was, round by round."""
@@ -132,7 +133,7 @@ def spread(line, other):
 
 def against_k(line):
     """L against K: the ratio, or for a cost the difference."""
-    ratio = line.ratio("L", line.row.base)
+    ratio = line.ratio("L", line.base("K"))
     if ratio is not None:
         return times(ratio)
     more = [r["L"][line.row.figure] - r["K"][line.row.figure] for r in line.rounds if "L" in r and "K" in r]
@@ -148,8 +149,8 @@ def table_rows(lines):
 
 
 def legend():
-    return ("K kernel TCP over loopback, U AF_UNIX, W socket_wrapper, L Landline on both ends. Medians; a ratio is "
-            "how many times as good, taken round by round.")
+    return ("K kernel TCP or UDP over loopback, U AF_UNIX, W socket_wrapper, L Landline on both ends; where there is no K, "
+            "over AF_UNIX. Medians; a ratio is how many times as good, taken round by round.")
 
 
 def print_table(lines):
@@ -189,10 +190,10 @@ def markdown(setup, lines, absent, plot):
     out += ["", legend() + " In brackets after a ratio: the least and the "
             "greatest of the rounds.", ""]
     if plot:
-        out += ["![How many times as good as kernel TCP, log scale](benchmarks.svg)", ""]
+        out += ["![How many times as good as the kernel, log scale](benchmarks.svg)", ""]
     out += ["| " + " | ".join(HEADINGS) + " |", "|---" + "|--:" * 6 + "|---|---|"]
     for line, row in zip(lines, table_rows(lines)):
-        row[5] += f" ({spread(line, line.row.base)})" if line.ratio("L", line.row.base) else ""
+        row[5] += f" ({spread(line, line.base('K'))})" if line.ratio("L", line.base("K")) else ""
         row[6] += f" ({spread(line, 'U')})" if line.ratio("L", "U") else ""
         out.append("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |")
     failures = list(distinct_failures(lines))
@@ -231,13 +232,13 @@ def plot(lines, path):
         for need in line.row.needs:
             if need.kind == "K":
                 axes.plot([need.value] * 2, [n - 0.42, n + 0.42], color="black", linewidth=1.2,
-                          label="required of Landline" if n == 0 else None)
+                          label=None if n else "required of Landline")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}×")
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(lines)), [line.row.label for line in lines], fontsize=8)
     axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.set_xlabel("times as good as kernel TCP over loopback (log scale)")
+    axes.set_xlabel("times as good as the kernel over loopback, or over AF_UNIX where the line is about that (log scale)")
     axes.grid(axis="x", which="major", linewidth=0.3)
     axes.legend(fontsize=8, loc="lower right")
     fig.tight_layout()

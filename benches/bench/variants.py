@@ -1,6 +1,6 @@
 """The variants of a run: whose sockets carry the bytes, and the proof that it was the ring.
 
-K: the kernel's TCP over loopback. U: AF_UNIX. W: Debian's socket_wrapper. L: Landline.
+K: the kernel's TCP or UDP over loopback. U: AF_UNIX. W: Debian's socket_wrapper. L: Landline.
 """
 import glob
 import json
@@ -12,7 +12,10 @@ import tempfile
 
 from . import proc
 
-NAMES = {"K": "kernel TCP", "U": "AF_UNIX", "W": "socket_wrapper", "L": "Landline"}
+NAMES = {"K": "kernel TCP or UDP", "U": "AF_UNIX", "W": "socket_wrapper", "L": "Landline"}
+
+CARRIED = ("ring_bytes",)                        # the counters of what Landline carried; one that is absent is nothing
+UNIX_FOR = {"tcp": "unix", "unix": "unix", "udp": "unixgram"}   # what U runs for a work of a family
 
 
 class Setup:
@@ -59,7 +62,7 @@ class Run:
         self.folder = tempfile.mkdtemp(prefix=f"{variant}-", dir=setup.folder)
         self.net = os.path.join(self.folder, "net")
         os.mkdir(self.net, 0o700)
-        self.family = "unix" if self.transport == "U" else "tcp"
+        self.family = UNIX_FOR[work.family] if self.transport == "U" else work.family
         self.ring = None
 
     def env(self, end="both"):
@@ -116,7 +119,7 @@ class Run:
     def check_path(self, figures):
         """The counters must say that the bytes went where this work expects them."""
         ring = self.read_ring_counters()
-        moved = ring.get("ring_bytes", 0)
+        moved = sum(ring.get(counter, 0) for counter in CARRIED)
         if self.work.preloaded_ends != ("server", "client"):
             if moved:
                 raise proc.Failed(f"{moved} bytes on the ring, though one end is not preloaded")

@@ -29,13 +29,13 @@ class Need:
 class Row:
     figure: str                                  # the key in what `measure` returned
     label: str
-    unit: str                                    # "us", "ms", "KiB": less is better; "x/s", "B/s": more
+    unit: str                                    # "us", "ms", "KiB": less is better; "x/s", "B/s", "%": more
     needs: tuple = ()
-    base: str = "K"                              # the variant it is compared with
+    base: str = "K"                              # the variant it is compared with, also in the plot
 
     @property
     def less_is_better(self):
-        return not self.unit.endswith("/s")
+        return not self.unit.endswith(("/s", "%"))
 
 
 @dataclass
@@ -44,6 +44,7 @@ class Work:
     measure: object
     rows: list
     variants: str = "K U W L"                    # K1: K arranged otherwise; K2: K once more, to see the noise
+    family: str = "tcp"                          # or "udp", "unix": of K, W and L
     preloaded_ends: tuple = BOTH
     uses_sockets: bool = True
     least_on_ring: float = 0.9                   # share of the bytes, where both ends are preloaded
@@ -53,17 +54,30 @@ class Work:
 
 # ---- our own programs
 
-def pingpong(arrangement):
+def pingpong(arrangement, size=8):
     def measure(run):
         if arrangement == "pairs":
-            return run.program("pingpong", "-n", 8, "-t", run.seconds)
+            return run.program("pingpong", "-n", 8, "-s", size, "-t", run.seconds)
         one = arrangement == "one" or run.variant == "K1"
-        return run.program("pingpong", "-p", run.setup.cpus(one), "-t", run.seconds)
+        return run.program("pingpong", "-p", run.setup.cpus(one), "-s", size, "-t", run.seconds)
     return measure
 
 
 def stream(size):
     return lambda run: run.program("stream", "-p", run.setup.cpus(False), "-s", size, "-t", run.seconds)
+
+
+def datagrams(size):
+    def measure(run):
+        figures = run.program("udpstream", "-p", run.setup.cpus(False), "-s", size, "-t", run.seconds)
+        if figures["lost"]:
+            raise Failed(f"{figures['lost']:.0f} datagrams lost, with at most {figures['window']:.0f} on the way")
+        return figures
+    return measure
+
+
+def senders(count):
+    return lambda run: run.program("udpfan", "-p", run.setup.cpus(False), "-n", count, "-t", run.seconds)
 
 
 def epoll(connections, one):
@@ -216,6 +230,7 @@ REDIS = ("redis-server", "redis-benchmark")
 NGINX_WRK = ("nginx", "wrk")
 IPERF = ("iperf3",)
 C20 = ("-c", 20, "-d", 65536)
+UDP_MOST = 65507                                 # bytes of the largest datagram
 
 WORKS = [
     Work("ping-pong, two cores", pingpong("two"), [
@@ -238,12 +253,37 @@ WORKS = [
          [Row("requests_per_s", "epoll, 50 connections, one core", "x/s", (Need("K", 1),))]),
     Work("epoll 2000, one core", epoll(2000, True),
          [Row("requests_per_s", "epoll, 2,000 connections, one core", "x/s", (Need("K", 1),))]),
+    Work("UDP ping-pong, two cores", pingpong("two", 64),
+         [Row("us_mean", "UDP 64-byte ping-pong, two cores", "us", (Need("K", 12), Need("most", 0.9)))], family="udp"),
+    Work("UDP ping-pong, one core", pingpong("one", 64),
+         [Row("us_mean", "UDP 64-byte ping-pong, one core", "us", (Need("K", 1),))], family="udp"),
+    *[Work(f"UDP one way, {label}", datagrams(size),
+           [Row(figure, f"UDP one way, {label}", unit, (Need("K", need),))], family="udp")
+      for label, size, figure, unit, need in [("64 bytes", 64, "datagrams_per_s", "x/s", 10),
+                                              ("1,400 bytes", 1400, "datagrams_per_s", "x/s", 6),
+                                              ("64 KiB", UDP_MOST, "bytes_per_s", "B/s", 3)]],
+    Work("UDP, 100 senders", senders(100), [
+        Row("datagrams_per_s", "UDP, 100 senders to one socket", "x/s"),
+        Row("fairness", "UDP, 100 senders: least share in the greatest", "%"),
+    ], variants="K U L", family="udp"),
+    Work("AF_UNIX ping-pong, two cores", pingpong("two"),
+         [Row("us_mean", "AF_UNIX 8-byte ping-pong, two cores", "us", (Need("U", 15),), base="U")],
+         variants="U L", family="unix"),
+    Work("AF_UNIX ping-pong, one core", pingpong("one"),
+         [Row("us_mean", "AF_UNIX 8-byte ping-pong, one core", "us", (Need("U", 1),), base="U")],
+         variants="U L", family="unix"),
+    Work("AF_UNIX stream, 64 KiB", stream(64 * KIB),
+         [Row("bytes_per_s", "AF_UNIX stream of 64 KiB writes", "B/s", (Need("U", 3),), base="U")],
+         variants="U L", family="unix"),
     Work("redis -c 1", redis(("-c", 1), 2000), redis_rows("-c 1", Need("K", 3), Need("U", 1.5)), programs=REDIS),
     Work("redis -c 50", redis(("-c", 50), 5000), redis_rows("-c 50", Need("K", 3), Need("U", 1.5)), programs=REDIS),
     Work("redis -c 50 -P 16", redis(("-c", 50, "-P", 16), 50000),
          redis_rows("-c 50 -P 16", Need("K", 2), Need("U", 1.5)), programs=REDIS),
     Work("redis 64 KiB", redis(C20, 1000), redis_rows("-c 20 -d 65536", Need("K", 3), Need("U", 1.5)),
          programs=REDIS),
+    Work("redis AF_UNIX -c 50", redis(("-c", 50), 5000),
+         [Row(test, f"redis {test} -c 50 over AF_UNIX", "x/s", (Need("U", 2),), base="U") for test in ("GET", "SET")],
+         variants="U L", family="unix", programs=REDIS),
     Work("nginx 1 KiB", nginx(KIB), [Row("requests", "nginx + wrk, keep-alive, 1 KiB", "x/s", (Need("K", 2),))],
          variants="K W L", programs=NGINX_WRK),
     Work("nginx 100 KiB", nginx(100 * KIB),
