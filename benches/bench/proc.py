@@ -26,14 +26,14 @@ class Hung(Failed):
 
 
 class Process:
-    def __init__(self, argv, env, folder, name):
+    def __init__(self, argv, env, folder, name, identity):
         self.argv, self.env, self.name = [str(a) for a in argv], env, name
         serial = len(os.listdir(folder))
         self.out_path = os.path.join(folder, f"{serial:03d}-{name}.out")
         self.err_path = os.path.join(folder, f"{serial:03d}-{name}.err")
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             self.popen = subprocess.Popen(self.argv, env=env, stdin=subprocess.PIPE, stdout=out, stderr=err,
-                                          cwd=folder, start_new_session=True)
+                                          cwd=folder, start_new_session=True, **identity)
         self.pid = self.popen.pid
         LIVE.append(self)
 
@@ -49,11 +49,11 @@ class Process:
         return " / ".join(line.strip() for line in lines[-3:])[:300]
 
     def wait_for(self, text, timeout):
-        """Waits until its output contains `text`, and returns the output."""
+        """Waits until its output, or its errors, contain `text`, and returns the output."""
         end = time.monotonic() + timeout
         while True:
             output = self.output()
-            if text in output:
+            if text in output or text in self.errors():
                 return output
             if self.popen.poll() is not None:
                 raise Failed(f"{self.name}: {ending(self.popen.returncode)} before it was ready: {self.said()}")
@@ -74,6 +74,12 @@ class Process:
     def check_alive(self):
         if self.popen.poll() is not None:
             raise Failed(f"{self.name}: {ending(self.popen.returncode)}: {self.said()}")
+
+    def interrupt(self, timeout):
+        """Ends it as Control-C does, for those that then say what they did; returns its output."""
+        self.check_alive()
+        self.popen.send_signal(signal.SIGINT)
+        return self.finish(timeout)
 
     def say(self, line):
         self.popen.stdin.write(line.encode())

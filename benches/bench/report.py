@@ -184,7 +184,7 @@ def markdown(setup, lines, absent, plot):
     out = ["# Benchmarks", "", "Written by `make bench`; how it measures is in `benches/README.md`.", ""]
     out += [f"- Date: {datetime.date.today().isoformat()}", f"- Kernel: {platform.system()} {platform.release()}",
             f"- Processor: {machine()}, {len(setup.processors)} cores",
-            f"- Rounds: {setup.rounds} (twice as many where one end is preloaded), {setup.seconds:g} s each, the "
+            f"- Rounds: {setup.rounds} (twice as many where one end is preloaded, and for pgbench; three fifths for sockperf), {setup.seconds:g} s each, the "
             "variants of a line in turn within a round"]
     out += [f"- Not measured: {NAMES[variant]}, {why}" for variant, why in absent.items()]
     out += ["", legend() + " In brackets after a ratio: the least and the "

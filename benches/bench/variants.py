@@ -5,6 +5,7 @@ K: the kernel's TCP or UDP over loopback. U: AF_UNIX. W: Debian's socket_wrapper
 import glob
 import json
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -31,9 +32,14 @@ class Setup:
         self.command = os.path.abspath(os.environ.get("LANDLINE_CMD") or f"{target}/release/landline")
         self.wrapper = next(iter(glob.glob("/usr/lib/*/libsocket_wrapper.so")
                                  + glob.glob("/usr/lib*/libsocket_wrapper.so")), None)
+        self.files = tempfile.mkdtemp(prefix="landline-bench-")   # where other users may look, and programs be mapped
+        if os.path.exists(self.library) and os.path.exists(self.command):
+            self.library, self.command = (shutil.copy(path, self.files) for path in (self.library, self.command))
         self.processors = sorted(os.sched_getaffinity(0))
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.folder = tempfile.mkdtemp(prefix="landline-bench-", dir=memory)
+        for folder in (self.files, self.folder):
+            os.chmod(folder, 0o711)
         self.landline_settings = {k: v for k, v in os.environ.items()
                                   if k.startswith("LANDLINE_") and k not in ("LANDLINE_LIB", "LANDLINE_CMD")}
         self.plain = {k: v for k, v in os.environ.items()
@@ -49,7 +55,8 @@ class Setup:
         return f"{self.processors[0]},{self.processors[1]}"
 
     def remove(self):
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.files, self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Run:
@@ -62,12 +69,20 @@ class Run:
         self.folder = tempfile.mkdtemp(prefix=f"{variant}-", dir=setup.folder)
         self.net = os.path.join(self.folder, "net")
         os.mkdir(self.net, 0o700)
+        self.identity = {}                       # who runs the programs, if not we
+        if work.user and os.getuid() == 0:
+            user = pwd.getpwnam(work.user)
+            self.identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            for folder in (self.folder, self.net):
+                os.chown(folder, user.pw_uid, user.pw_gid)
         self.family = UNIX_FOR[work.family] if self.transport == "U" else work.family
         self.ring = None
 
     def env(self, end="both"):
-        """The environment of one end: "server", "client", or "both" for a program that is both."""
+        """The environment of one end: "server", "client", "both" for a program that is both, or "neither"."""
         env = dict(self.setup.plain)
+        if end == "neither":
+            return env
         if self.transport == "W":
             env.update(LD_PRELOAD=self.setup.wrapper, SOCKET_WRAPPER_DIR=self.net)
         elif self.transport == "L" and (end == "both" or end in self.work.preloaded_ends):
@@ -75,7 +90,7 @@ class Run:
         return env
 
     def start(self, argv, end="both", name=None):
-        return proc.Process(argv, self.env(end), self.folder, name or os.path.basename(str(argv[0])))
+        return proc.Process(argv, self.env(end), self.folder, name or os.path.basename(str(argv[0])), self.identity)
 
     def run(self, argv, end="both", timeout=None):
         """Runs a command to its end within the time, and returns its output."""
@@ -106,7 +121,7 @@ class Run:
         env = dict(self.setup.plain, LANDLINE_DIR=self.net)
         try:
             done = subprocess.run([self.setup.command, "stats", "--json"], env=env, stdin=subprocess.DEVNULL,
-                                  capture_output=True, timeout=10, check=False)
+                                  capture_output=True, timeout=10, check=False, **self.identity)
             self.ring = json.loads(done.stdout)
             return self.ring
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -3,6 +3,7 @@
 To add one: write a function that takes a `Run` and returns figures by name, and a `Work` in `WORKS`
 with a `Row` for every figure that deserves a line.
 """
+import glob
 import json
 import os
 import re
@@ -48,8 +49,9 @@ class Work:
     preloaded_ends: tuple = BOTH
     uses_sockets: bool = True
     least_on_ring: float = 0.9                   # share of the bytes, where both ends are preloaded
-    programs: tuple = ()
-    repeat: int = 1                              # times as many rounds: for ratios near one
+    programs: tuple = ()                         # names or patterns of paths
+    user: str = ""                               # who runs the programs when we are root
+    repeat: float = 1                            # times as many rounds: more for ratios near one, fewer for slow tools
 
 
 # ---- our own programs
@@ -218,6 +220,65 @@ def iperf(*options):
     return measure
 
 
+def sockperf(test):
+    """Both ends on a core of their own; sockperf gives half of the round trip, and what its server received."""
+    def measure(run):
+        port, seconds = free_port(), max(1, round(run.seconds))
+        cores = run.setup.cpus(False).split(",")
+        options = ["-i", "127.0.0.1", "-p", port, *(["--tcp"] if run.family == "tcp" else [])]
+        server = run.start(["taskset", "-c", cores[0], "sockperf", "server", *options], "server")
+        server.wait_for("to block on socket", run.limit())
+        out = run.run(["taskset", "-c", cores[1], "sockperf", test, *options, "-t", seconds, "-m", SOCKPERF_BYTES],
+                      "client")
+        served = re.search(r"Total (\d+) messages received", server.interrupt(run.limit()))
+        received = int(served[1])
+        if test == "throughput":
+            return {"rate": received / seconds, "bytes": received * SOCKPERF_BYTES}
+        wrong = [word for word in re.findall(r"# (\w+) messages = [1-9]", out)]
+        if wrong:
+            raise Failed(f"sockperf: {' '.join(wrong)} messages")
+        return {"us": 2 * float(re.search(r"Latency is ([\d.]+) usec", out)[1]),
+                "bytes": 2 * received * SOCKPERF_BYTES}
+    return measure
+
+
+POSTGRES = """
+listen_addresses = '127.0.0.1'
+fsync = off
+shared_buffers = 32MB
+autovacuum = off
+dynamic_shared_memory_type = mmap
+"""
+
+
+def pgbench(run):
+    """Eight clients that read a row by its key, from a database that is made once for all runs."""
+    tools = os.path.dirname(max(glob.glob(PGBENCH[0]), key=lambda path: float(path.split("/")[4])))
+    data, port = os.path.join(run.setup.files, "postgres"), free_port()
+
+    def serve(folder, end):
+        server = run.start([f"{tools}/postgres", "-D", folder, "-p", port, "-k", run.folder], end)
+        server.wait_for("ready to accept connections", run.limit())
+        return server
+
+    where = ["-h", run.folder if run.family == "unix" else "127.0.0.1", "-p", port, "-U", "postgres"]
+    if not os.path.exists(data):
+        new = f"{data}.new"
+        os.mkdir(new, 0o700)
+        os.chown(new, run.identity.get("user", -1), run.identity.get("group", -1))
+        run.run([f"{tools}/initdb", "-D", new, "-U", "postgres", "-A", "trust", "--no-sync"], "neither")
+        with open(f"{new}/postgresql.conf", "a", encoding="utf-8") as conf:
+            conf.write(POSTGRES)
+        server = serve(new, "neither")
+        run.run([f"{tools}/pgbench", *where, "-i", "-q", "postgres"], "neither")
+        server.end()
+        os.rename(new, data)
+    server = serve(data, "server")
+    out = run.run([f"{tools}/pgbench", *where, "-n", "-S", "-c", 8, "-T", max(1, round(run.seconds)), "postgres"], "client")
+    server.check_alive()
+    return {"transactions": float(re.search(r"tps = ([\d.]+) \(without", out)[1])}
+
+
 def redis_rows(what, *needs):
     return [Row(test, f"redis {test} {what}", "x/s", needs) for test in ("GET", "SET")]
 
@@ -229,6 +290,9 @@ def only(end):
 REDIS = ("redis-server", "redis-benchmark")
 NGINX_WRK = ("nginx", "wrk")
 IPERF = ("iperf3",)
+SOCKPERF = ("sockperf", "taskset")
+PGBENCH = ("/usr/lib/postgresql/*/bin/pgbench", "/usr/lib/postgresql/*/bin/postgres")
+SOCKPERF_BYTES = 64
 C20 = ("-c", 20, "-d", 65536)
 UDP_MOST = 65507                                 # bytes of the largest datagram
 
@@ -293,6 +357,15 @@ WORKS = [
            variants="K W L", programs=IPERF)
       for label, options in [("1 stream", ("-P", "1")), ("4 streams", ("-P", "4")),
                              ("1 stream, -R", ("-P", "1", "-R")), ("4 streams, -R", ("-P", "4", "-R"))]],
+    *[Work(f"sockperf {test}, {family.upper()}", sockperf(test), [Row(figure, f"sockperf {test}, {family.upper()}", unit)],
+           variants="K L", family=family, programs=SOCKPERF, repeat=0.6)
+      for test, figure, unit in [("ping-pong", "us", "us"), ("throughput", "rate", "x/s")]
+      for family in ("udp", "tcp")],
+    Work("pgbench, TCP", pgbench, [Row("transactions", "pgbench -S -c 8", "x/s", (Need("K", 1.3),))],
+         variants="K L", programs=PGBENCH, user="postgres", repeat=2),
+    Work("pgbench, AF_UNIX", pgbench, [Row("transactions", "pgbench -S -c 8 over AF_UNIX", "x/s", (Need("U", 1.15),),
+                                           base="U")],
+         variants="U L", family="unix", programs=PGBENCH, user="postgres", repeat=2),
     Work("connect and close", connrate,
          [Row("connections_per_s", "connect, one exchange, close", "x/s", (Need("K", 0.8),))],
          least_on_ring=0),                       # a connection's first bytes are the kernel's
