@@ -5,11 +5,13 @@ use libc::{mmsghdr, msghdr, ssize_t, timespec};
 
 use super::decode::{is_there, is_writable, message_buffers};
 use super::poll::deadline_of;
+use super::receive::peer_name;
 use super::send::{FOR_JUDGING, judged};
 use crate::fd::table;
 use crate::pcb::block::flag;
 use crate::shm::arena::joined;
 use crate::socket::recv::receive;
+use crate::socket::route::TxRoute;
 use crate::socket::{options, route, send::send as send_stream};
 use crate::sys::Errno;
 use crate::sys::errno::{check, encode};
@@ -66,6 +68,16 @@ export! {
             if flags & libc::MSG_FASTOPEN != 0 {
                 route::pin(sock);
             }
+            if options::is_unix(sock) && is_there(msg) && (*msg).msg_controllen != 0 {
+                // Descriptors and credentials the kernel alone can carry.
+                share_descriptors(msg);
+                route::pin(sock);
+                // In the middle of a send that a handler has interrupted the ring cannot be left.
+                return match route::tx(sock) {
+                    TxRoute::Kernel(_guard) => (real().sendmsg)(fd, msg, flags),
+                    TxRoute::Ring(_) => encode(Err(Errno::EAGAIN)),
+                };
+            }
             encode(message_buffers(msg).and_then(|b| {
                 let mut source = Iov::new(b)?;
                 let extras = !(*msg).msg_name.is_null() || (*msg).msg_controllen != 0 || flags & libc::MSG_FASTOPEN != 0;
@@ -91,14 +103,18 @@ export! {
             let mut by_kernel = false;
             let ret = if is_writable(msg) { message_buffers(msg) } else { Err(Errno::EFAULT) }.and_then(|b| {
                 let mut sink = Iov::new(b)?;
-                sink.discard(flags & libc::MSG_TRUNC != 0);
-                receive(sock, &mut sink, flags, || {
+                sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
+                receive(sock, &mut sink, flags, |more| {
                     by_kernel = true;
-                    check((real().recvmsg)(fd, msg, flags))
+                    check((real().recvmsg)(fd, msg, flags | more))
                 })
             });
-            if ret.is_ok() && !by_kernel {
-                (*msg).msg_namelen = 0;
+            if by_kernel && ret.is_ok() {
+                for_descriptors(msg, table::forget);
+            }
+            if let (Ok(n), false) = (ret, by_kernel) {
+                let named = n > 0 && options::is_unix(sock) && !(*msg).msg_name.is_null();
+                (*msg).msg_namelen = if named { peer_name(fd, (*msg).msg_name, (*msg).msg_namelen) } else { 0 };
                 (*msg).msg_controllen = 0;
                 (*msg).msg_flags = flags & (libc::MSG_OOB | libc::MSG_CMSG_CLOEXEC);
             }

@@ -6,9 +6,11 @@ use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 use super::decode::{is_there, with_buffer, with_vector, with_whole_buffer};
 use crate::fd::table;
 use crate::socket::recv::receive;
+use crate::socket::{Sock, options};
 use crate::sys::Errno;
-use crate::sys::errno::{check, encode};
+use crate::sys::errno::{Ret, check, encode, preserved};
 use crate::sys::real::real;
+use crate::transport::iov::Iov;
 
 /// The flags of preadv2(2) that a socket takes; without an offset (-1) the call is then readv(2).
 pub(super) const RWF_OF_SOCKETS: c_int = 0x3f;
@@ -25,6 +27,22 @@ fn fortify(n: size_t, buf_len: size_t) {
     }
 }
 
+/// As `receive`, for a call whose vector says nothing of flags: where some are to be added the message is received.
+fn receive_vector(sock: Sock, sink: &mut Iov, flags: c_int, call: impl Fn() -> Ret) -> Ret {
+    let again = sink.fork();
+    receive(sock, sink, flags, |more| if more == 0 { call() } else { again.receive_kernel(sock.fd, usize::MAX, flags | more) })
+}
+
+/// Who sent a byte of an AF_UNIX stream: what the other end is bound to, if anything. Returns the name's length.
+pub(super) unsafe fn peer_name(fd: c_int, name: *mut c_void, len: socklen_t) -> socklen_t {
+    // SAFETY: the caller has `len` bytes there.
+    unsafe {
+        let mut told = len;
+        let ret = preserved(|| (real().getpeername)(fd, name.cast(), &mut told));
+        if ret == 0 && told as usize > size_of::<libc::sa_family_t>() { told } else { 0 }
+    }
+}
+
 export! {
     fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
         // SAFETY: as the caller says.
@@ -33,7 +51,7 @@ export! {
                 None => (real().read)(fd, buf, n),
                 // read(2) of nothing does not wait; recv(2) does.
                 Some(_) if n == 0 => 0,
-                Some(sock) => with_whole_buffer(buf, n, |sink| receive(sock, sink, 0, || check((real().read)(fd, buf, n)))),
+                Some(sock) => with_whole_buffer(buf, n, |sink| receive(sock, sink, 0, |more| check(if more == 0 { (real().read)(fd, buf, n) } else { (real().recv)(fd, buf, n, more) }))),
             }
         }
     }
@@ -43,7 +61,7 @@ export! {
         unsafe {
             match table::stream(fd) {
                 Some(sock) if n >= 0 => with_vector(iov, n as usize, |sink| {
-                    if sink.left() == 0 { Ok(0) } else { receive(sock, sink, 0, || check((real().readv)(fd, iov, n))) }
+                    if sink.left() == 0 { Ok(0) } else { receive_vector(sock, sink, 0, || check((real().readv)(fd, iov, n))) }
                 }),
                 _ => (real().readv)(fd, iov, n),
             }
@@ -56,7 +74,7 @@ export! {
             match table::stream(fd) {
                 Some(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |sink| {
                     let nowait = if flags & libc::RWF_NOWAIT != 0 { libc::MSG_DONTWAIT } else { 0 };
-                    if sink.left() == 0 { Ok(0) } else { receive(sock, sink, nowait, || check((real().preadv2)(fd, iov, n, offset, flags))) }
+                    if sink.left() == 0 { Ok(0) } else { receive_vector(sock, sink, nowait, || check((real().preadv2)(fd, iov, n, offset, flags))) }
                 }),
                 _ => (real().preadv2)(fd, iov, n, offset, flags),
             }
@@ -74,8 +92,8 @@ export! {
             match table::stream(fd) {
                 None => (real().recv)(fd, buf, n, flags),
                 Some(sock) => with_buffer(buf, n, |sink| {
-                    sink.discard(flags & libc::MSG_TRUNC != 0);
-                    receive(sock, sink, flags, || check((real().recv)(fd, buf, n, flags)))
+                    sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
+                    receive(sock, sink, flags, |more| check((real().recv)(fd, buf, n, flags | more)))
                 }),
             }
         }
@@ -87,10 +105,10 @@ export! {
             let Some(sock) = table::stream(fd) else { return (real().recvfrom)(fd, buf, n, flags, addr, len) };
             let mut by_kernel = false;
             let ret = with_buffer(buf, n, |sink| {
-                sink.discard(flags & libc::MSG_TRUNC != 0);
-                receive(sock, sink, flags, || {
+                sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
+                receive(sock, sink, flags, |more| {
                     by_kernel = true;
-                    check((real().recvfrom)(fd, buf, n, flags, addr, len))
+                    check((real().recvfrom)(fd, buf, n, flags | more, addr, len))
                 })
             });
             // A connected stream socket tells no address (recvfrom(2)).
@@ -98,7 +116,7 @@ export! {
                 if !is_there(len) {
                     return encode(Err(Errno::EFAULT));
                 }
-                *len = 0;
+                *len = if options::is_unix(sock) && ret > 0 { peer_name(fd, addr.cast(), *len) } else { 0 };
             }
             ret
         }

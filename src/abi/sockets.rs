@@ -5,7 +5,6 @@ use libc::{sockaddr, socklen_t};
 
 use super::decode;
 use crate::fd::table::{self, Entry};
-use crate::pcb::block::flag;
 use crate::socket::options::Set;
 use crate::socket::{end, life, options};
 use crate::sys::errno::{check, encode, preserved};
@@ -28,7 +27,7 @@ unsafe fn accept_with(fd: c_int, flags: c_int, call: impl FnOnce() -> c_int) -> 
         preserved(|| {
             let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
             let accepted = match table::lookup(fd) {
-                Entry::Stream(l) => life::accepted(new, Some(l), if l.pcb.has(flag::INET6) { libc::AF_INET6 } else { libc::AF_INET }, nonblocking),
+                Entry::Stream(l) => life::accepted(new, Some(l), options::family(l), nonblocking),
                 _ => None,
             };
             match accepted {
@@ -55,8 +54,12 @@ export! {
         unsafe {
             let ret = (real().socketpair)(domain, kind, protocol, fds);
             if ret == 0 {
-                table::set_plain(*fds);
-                table::set_plain(*fds.add(1));
+                let both = [*fds, *fds.add(1)];
+                let ours = domain == libc::AF_UNIX && life::is_ours(domain, kind, protocol);
+                preserved(|| match if ours { life::pair(both, kind & libc::SOCK_NONBLOCK != 0) } else { None } {
+                    Some(socks) => socks.into_iter().for_each(|sock| table::set_stream(sock.fd, sock)),
+                    None => both.into_iter().for_each(table::set_plain),
+                });
             }
             ret
         }

@@ -188,6 +188,7 @@ fn why(arena: &Arena, pcb: &Pcb, state: State, anchor: Option<Entry>, ends: Opti
     match (tx.path(), rx.path()) {
         (Path::Ring, Path::Ring) => None,
         (Path::Pinned, _) | (_, Path::Pinned) => Some("pinned: an end shut the connection down, or used a call that only the kernel can serve"),
+        (Path::Parting | Path::Leaving, _) | (_, Path::Parting | Path::Leaving) => Some("returns to the kernel, which alone can carry descriptors"),
         (_, Path::Kernel) | (Path::Ready | Path::Switching, _) => Some("waits for this end's next call"),
         (Path::Kernel | Path::Ring, _) => Some("waits for the other end's next call"),
     }

@@ -453,7 +453,7 @@ impl Set {
                 // What is on the ring shows by itself; what still comes through the kernel only here. Writable
                 // the anchor always is.
                 if event.events & !(EPOLLOUT as u32) != 0 {
-                    reg.edge |= !endpoint.is_past_kernel();
+                    reg.edge |= endpoint.may_have_kernel_data();
                     endpoint.look_at_anchor();
                 }
                 self.heat(index);

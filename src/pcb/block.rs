@@ -84,6 +84,8 @@ pub mod flag {
     pub const KERNEL_FULL: u32 = 1 << 17;
     /// O_APPEND, with which sendfile(2) sends nothing.
     pub const APPEND: u32 = 1 << 18;
+    /// An AF_UNIX socket.
+    pub const UNIX: u32 = 1 << 19;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }
@@ -109,7 +111,10 @@ pub struct Pcb {
     /// SO_SNDBUF and SO_RCVBUF as getsockopt tells them, 0 where never set.
     pub sndbuf: AtomicU32,
     pub rcvbuf: AtomicU32,
-    _pad: [u32; 2],
+    /// Receives that are in the kernel at this moment (AF_UNIX).
+    pub recvs_in_kernel: AtomicU32,
+    /// Calls made before the other end was known (AF_UNIX).
+    pub calls_alone: AtomicU32,
     // Who and where.
     /// SO_COOKIE of the anchor.
     pub cookie: AtomicU64,
@@ -209,6 +214,8 @@ impl Pcb {
         for word in [
             &self.so_error,
             &self.sends_in_kernel,
+            &self.recvs_in_kernel,
+            &self.calls_alone,
             &self.sndbuf,
             &self.rcvbuf,
             &self.owner,

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+const UNIX_HIGH: u64 = 0xff00_0000_0000_0000;
+
 /// An address and a port. IPv4 addresses are held as IPv4-mapped IPv6 ones (RFC 4291, 2.5.5.2), so that
 /// both ends of a connection see the same, whichever family their sockets have.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -26,6 +28,17 @@ impl Address {
         v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
     }
 
+    /// An AF_UNIX socket, by the number of its inode. No Internet address looks like it: the kernel takes ff00::/16 for
+    /// a multicast address of a reserved scope.
+    pub fn of_inode(inode: u64) -> Address {
+        Address { high: UNIX_HIGH, low: inode, port: 0 }
+    }
+
+    /// The inode of an AF_UNIX socket.
+    pub fn inode(&self) -> Option<u64> {
+        (self.high == UNIX_HIGH && self.low != 0).then_some(self.low)
+    }
+
     /// No particular address.
     pub fn is_any(&self) -> bool {
         self.ip().is_unspecified()
@@ -40,6 +53,9 @@ impl From<SocketAddr> for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(inode) = self.inode() {
+            return write!(f, "unix:{inode}");
+        }
         match (self.port, self.ip()) {
             (0, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => write!(f, "*:*"),
             (0, ip) => write!(f, "{ip}:*"),

@@ -102,6 +102,12 @@ pub fn is_held(arena: &Arena, p: &Pcb) -> bool {
 pub fn is_held_by_any(arena: &Arena, p: &Pcb) -> bool {
     let owner_dead = || owner::is_dead(arena, p.owner.load(Ordering::Relaxed));
     let key = p.addresses();
+    if let Some(inode) = key.local.inode() {
+        return match diag::unix_socket(inode, p.cookie.load(Ordering::Relaxed)) {
+            Some(answer) => answer != diag::UnixSocket::Gone,
+            None => !owner_dead(),
+        };
+    }
     if key.local.port == 0 {
         return !owner_dead();
     }

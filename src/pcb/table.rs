@@ -188,6 +188,23 @@ pub fn connected(arena: &Arena, key: Key) -> Option<(u32, &Pcb)> {
     Chain::of_connection(arena, &key)?.iter().find(|(_, p)| p.addresses() == key && matches!(p.state(), State::SynSent | State::Established))
 }
 
+/// Makes an AF_UNIX socket findable by its inode.
+pub fn bind_inode(lock: &TableLock, index: u32, inode: u64) {
+    let Some(p) = pcb(lock.arena, index) else { return };
+    unbind(lock, index);
+    let key = Key { local: Address::of_inode(inode), remote: Address::default() };
+    p.set_addresses(key);
+    if let Some(chain) = Chain::of_connection(lock.arena, &key) {
+        chain.insert(lock, index);
+    }
+}
+
+/// The PCB of the AF_UNIX socket with an inode.
+pub fn by_inode(arena: &Arena, inode: u64) -> Option<(u32, &Pcb)> {
+    let key = Key { local: Address::of_inode(inode), remote: Address::default() };
+    Chain::of_connection(arena, &key)?.iter().find(|(_, p)| p.addresses() == key && p.state() != State::Free)
+}
+
 /// Joins two PCBs by a new circuit, `sides[0]` being the one that completes it. False where there is no room.
 pub fn join(lock: &TableLock, sides: [u32; 2]) -> bool {
     let arena = lock.arena;

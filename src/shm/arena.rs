@@ -242,6 +242,9 @@ impl Arena {
             pool.high.store(1, Ordering::Relaxed);
         }
         header.units_high.store(1, Ordering::Relaxed);
+        for word in &header.doorbell {
+            word.store(call::random(), Ordering::Relaxed);
+        }
         header.ready.store(1, Ordering::Release);
         trace(format_args!("made the arena"));
         Ok(())

@@ -17,7 +17,7 @@ use super::lock::RobustLock;
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Stands in the file's name: another layout is another arena.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// "Landline" as bytes.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"Landline");
 /// The file's size, and how much of it each process would like to map.
@@ -115,6 +115,10 @@ pub struct Header {
     /// PCBs whose last holder is not known to be gone.
     pub limbo: AtomicU32,
     pub totals: Totals,
+    /// Counts the changes of who receives which datagrams.
+    pub datagram_epoch: AtomicU64,
+    /// What a doorbell between datagram sockets says: no datagram of a program's is like it.
+    pub doorbell: [AtomicU64; 2],
 }
 
 // SAFETY: atomics alone, `repr(C)`.

@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use libc::c_int;
 
 use super::handle::{Endpoint, Sock};
-use super::{route, stats};
+use super::{route, stats, unix};
 use crate::pcb::block::{State, flag};
 use crate::pcb::circuit::End;
 use crate::pcb::reap;
@@ -19,7 +19,7 @@ use crate::shm::owner::System;
 use crate::sys::errno::Ret;
 use crate::sys::trace::trace;
 use crate::sys::{Errno, call, diag};
-use crate::transport::direction::Path;
+use crate::transport::direction::{DEAF, Path};
 use crate::transport::stream::Refused;
 
 /// Takes SO_ERROR: told once.
@@ -54,9 +54,12 @@ impl Endpoint {
     pub fn settle_end(&self) {
         if self.peer_end() == End::Reset && self.sock.pcb.set_once(flag::END_SEEN) {
             // After its FIN only a sender is told (tcp_reset of Linux).
-            let error = if self.rx.is_finished() { Errno::EPIPE } else { Errno::ECONNRESET };
+            let is_unix = self.sock.pcb.has(flag::UNIX);
+            let error = if self.rx.is_finished() && !is_unix { Errno::EPIPE } else { Errno::ECONNRESET };
             self.sock.pcb.so_error.store(error.0 as u32, Ordering::Release);
-            self.sock.pcb.set(flag::BROKEN);
+            if !is_unix {
+                self.sock.pcb.set(flag::BROKEN);
+            }
         }
     }
 
@@ -79,6 +82,9 @@ impl Endpoint {
     #[cold]
     fn refuse_send(&self) -> Option<Result<(), Errno>> {
         let pcb = self.sock.pcb;
+        if pcb.has(flag::UNIX) {
+            return self.refuse_unix_send();
+        }
         self.settle_end();
         if let Some(e) = take_error(self.sock) {
             return Some(Err(e));
@@ -108,7 +114,7 @@ impl Endpoint {
     /// The anchor tells that the connection is over: the last holder of the other end has closed or died.
     pub fn anchor_ended(&self, error: Option<Errno>) {
         let ours = self.sock.pcb.has(flag::SHUT_RD) || self.rx.path() == Path::Pinned;
-        if ours && !diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended()) {
+        if ours && !self.anchor_has_ended() {
             return;
         }
         if error == Some(Errno::ECONNRESET) && self.tx.path() != Path::Ring {
@@ -117,6 +123,15 @@ impl Endpoint {
         }
         if self.circuit.pcbs[1 - self.link.side].load(Ordering::Acquire) != 0 || self.peer_end() == End::Open {
             reap::release_side(self.sock.arena, self.link, 1 - self.link.side);
+        }
+    }
+
+    /// Whether the anchor says that the other end is gone, or has shut down its half.
+    pub fn anchor_has_ended(&self) -> bool {
+        if self.sock.pcb.has(flag::UNIX) {
+            unix::has_hung_up(self.sock.fd)
+        } else {
+            diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended())
         }
     }
 
@@ -160,6 +175,9 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
                 ep.tx.change_path(Path::Ready, Path::Pinned);
             }
         }
+        if sock.pcb.has(flag::UNIX) && sock.endpoint().is_some() {
+            unix::pin(sock);
+        }
         let ret = call::shutdown(sock.fd, how);
         if ret.is_ok() && how != libc::SHUT_RD {
             sock.pcb.set(flag::SHUT_WR);
@@ -167,7 +185,8 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
         return ret;
     };
     let both_ended = sock.pcb.has(flag::SHUT_WR) && (ep.rx.is_finished() || ep.peer_end() != End::Open);
-    if ep.peer_end() == End::Reset || sock.pcb.has(flag::BROKEN) || both_ended {
+    let is_unix = sock.pcb.has(flag::UNIX);
+    if !is_unix && (ep.peer_end() == End::Reset || sock.pcb.has(flag::BROKEN) || both_ended) {
         return Err(Errno::ENOTCONN);
     }
     if how != libc::SHUT_RD {
@@ -180,8 +199,12 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
         sock.pcb.set(flag::SHUT_RD);
         super::wait::wake_own(sock);
     }
-    if sock.pcb.has(flag::SHUT_RD) && sock.pcb.has(flag::SHUT_WR) {
-        ep.rx.control.deaf.store(1, Ordering::SeqCst);
+    if sock.pcb.has(flag::SHUT_RD) && (is_unix || sock.pcb.has(flag::SHUT_WR)) {
+        ep.rx.control.deaf.store(DEAF, Ordering::SeqCst);
+        if is_unix {
+            // Senders at the other end have nothing to wait for any more.
+            ep.wake_peer();
+        }
     }
     Ok(0)
 }
@@ -224,10 +247,12 @@ pub fn begin_close(sock: Sock) -> Option<Closing> {
         stats::fold(sock.arena, pcb);
         let unread = if ep.is_past_kernel() {
             // Doorbells nobody read would turn the anchor's FIN into a reset.
-            if !shared {
+            if pcb.has(flag::UNIX) {
+                while !shared && ep.take_doorbells() > 0 {}
+            } else if !shared {
                 while call::recv_scratch(sock.fd, libc::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
             }
-            ep.rx.has_data()
+            ep.rx.has_data() || (ep.rx.path() == Path::Leaving && call::ioctl_int(sock.fd, libc::FIONREAD).is_ok_and(|n| n > 0))
         } else {
             call::ioctl_int(sock.fd, libc::FIONREAD).is_ok_and(|n| n > 0)
         };

@@ -8,6 +8,7 @@ use super::{end, options, route};
 use crate::net::host;
 use crate::pcb::block::{State, flag};
 use crate::pcb::reap::{self, Name};
+use crate::pcb::circuit::End;
 use crate::pcb::{Address, Key, table};
 use crate::shm::owner::Me;
 use crate::shm::{Arena, arena, owner};
@@ -31,10 +32,15 @@ fn member() -> Option<(&'static Arena, Me)> {
     Some((arena, me))
 }
 
-/// Whether sockets of this kind are ours: TCP over INET or INET6.
+/// Whether sockets of this kind are ours: streams over INET, INET6 and UNIX.
 pub fn is_ours(family: c_int, kind: c_int, protocol: c_int) -> bool {
     let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
-    matches!(family, libc::AF_INET | libc::AF_INET6) && kind == libc::SOCK_STREAM && matches!(protocol, 0 | libc::IPPROTO_TCP)
+    kind == libc::SOCK_STREAM
+        && match family {
+            libc::AF_INET | libc::AF_INET6 => matches!(protocol, 0 | libc::IPPROTO_TCP),
+            libc::AF_UNIX => true,
+            _ => false,
+        }
 }
 
 /// A PCB for a new socket of a kind that is ours; `None` where it stays with the kernel.
@@ -44,12 +50,28 @@ pub fn create(fd: c_int, family: c_int, nonblocking: bool) -> Option<Sock> {
     }
     let (arena, me) = member()?;
     let cookie = call::cookie(fd).ok()?;
+    let inode = if family == libc::AF_UNIX { Some(call::inode(fd).ok()?) } else { None };
     let lock = arena.try_lock()?;
     let (index, pcb) = table::allocate(&lock, cookie, me.slot())?;
     pcb.fd.store(fd as u32, Ordering::Relaxed);
     pcb.put(flag::NONBLOCK, nonblocking);
     pcb.put(flag::INET6, family == libc::AF_INET6);
+    if let Some(inode) = inode {
+        pcb.set(flag::UNIX);
+        table::bind_inode(&lock, index, inode);
+    }
     Some(Sock { arena, index, pcb, fd })
+}
+
+/// Both ends of socketpair(2).
+pub fn pair(fds: [c_int; 2], nonblocking: bool) -> Option<[Sock; 2]> {
+    let first = create(fds[0], libc::AF_UNIX, nonblocking)?;
+    let Some(second) = create(fds[1], libc::AF_UNIX, nonblocking) else {
+        reap::release(first.arena, first.name(), End::Clean);
+        return None;
+    };
+    host::join_pair(first.arena, [first.index, second.index]);
+    Some([first, second])
 }
 
 /// The PCB of a socket that somebody else made: by its cookie, or a new one where it never had any.
@@ -75,6 +97,9 @@ pub fn adopt(fd: c_int) -> Option<Sock> {
     options::learn(sock);
     if option(libc::SO_ACCEPTCONN)? != 0 {
         listening(sock, 0);
+    } else if family == libc::AF_UNIX {
+        sock.pcb.set(flag::ACCEPTED);
+        sock.pcb.set_state(State::Established);
     } else if options::name(fd, true).is_some() {
         publish(sock, None, State::Established);
     }
@@ -84,6 +109,9 @@ pub fn adopt(fd: c_int) -> Option<Sock> {
 /// After listen(2).
 pub fn listening(sock: Sock, backlog: c_int) {
     sock.pcb.backlog.store(backlog.max(0) as u32, Ordering::Relaxed);
+    if sock.pcb.has(flag::UNIX) {
+        return sock.pcb.set_state(State::Listen);
+    }
     if let (Some(local), Some(lock)) = (options::name(sock.fd, false), sock.arena.try_lock()) {
         table::bind_listener(&lock, sock.index, local);
     }
@@ -111,6 +139,10 @@ pub fn connecting(sock: Sock, remote: Option<Address>, ret: Result<usize, Errno>
 }
 
 fn publish(sock: Sock, remote: Option<Address>, state: State) {
+    if sock.pcb.has(flag::UNIX) {
+        // Its other end is looked for when that is worth while (`unix::seek_peer`).
+        return sock.pcb.set_state(state);
+    }
     if sock.pcb.has(flag::KERNEL_ONLY) || sock.endpoint().is_some() || config::leaves_to_kernel() {
         return;
     }

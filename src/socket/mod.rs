@@ -15,6 +15,7 @@ pub mod send;
 pub mod spin;
 pub mod stats;
 pub mod transfer;
+pub mod unix;
 pub mod urgent;
 pub mod wait;
 

@@ -27,6 +27,11 @@ const SO_TIMESTAMPING_NEW: c_int = 65;
 const TCP_ULP: c_int = 31;
 const TCP_CLOSE: u8 = 7;
 
+/// What the kernel puts beside the bytes of an AF_UNIX stream: it must carry them.
+const UNIX_KERNELS_ALONE: [c_int; 5] = [libc::SO_PASSCRED, libc::SO_PASSSEC, libc::SO_PEEK_OFF, SO_PASSPIDFD, SO_INQ];
+const SO_PASSPIDFD: c_int = 76;
+const SO_INQ: c_int = 84;
+
 /// What a connection on the ring cannot have: filters of packets, completions and time stamps in the error
 /// queue or beside the data, a state made by hand. Asked for in time, it keeps the socket with the kernel.
 const KERNELS_ALONE: [(c_int, c_int); 14] = [
@@ -91,6 +96,9 @@ fn most_lowat(sock: Sock) -> c_int {
 /// Before setsockopt(2) with an integer `value` (0 where the option has none).
 pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
     let doorbells = sock.pcb.has(flag::ANCHOR_READY);
+    if sock.pcb.has(flag::UNIX) {
+        return set_unix(sock, level, option, value, doorbells);
+    }
     if KERNELS_ALONE.contains(&(level, option)) {
         // As by a kernel that was built without; a ULP is a module that it cannot find.
         let missing = if option == TCP_ULP { Errno::ENOENT } else { Errno::ENOPROTOOPT };
@@ -119,6 +127,22 @@ pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set
     if doorbells { Set::Done } else { Set::Kernel }
 }
 
+fn set_unix(sock: Sock, level: c_int, option: c_int, value: Option<c_int>, doorbells: bool) -> Set {
+    match value {
+        Some(value) if level == SOL_SOCKET && UNIX_KERNELS_ALONE.contains(&option) => {
+            if value != 0 {
+                route::pin(sock);
+            }
+            Set::Kernel
+        }
+        Some(value) if (level, option) == (SOL_SOCKET, SO_RCVLOWAT) && doorbells => {
+            sock.pcb.rcvlowat.store(if value < 0 { i32::MAX } else { value.max(1) } as u32, Ordering::Relaxed);
+            Set::Done
+        }
+        _ => Set::Kernel,
+    }
+}
+
 /// After the kernel's setsockopt succeeded: remembers what the ring needs.
 pub fn note(sock: Sock, level: c_int, option: c_int) {
     let pcb = sock.pcb;
@@ -133,6 +157,7 @@ pub fn note(sock: Sock, level: c_int, option: c_int) {
         (SOL_SOCKET, SO_RCVBUF | SO_RCVBUFFORCE) => {
             pcb.rcvbuf.store(call::int_option(sock.fd, level, SO_RCVBUF).unwrap_or(0) as u32, Ordering::Relaxed)
         }
+        _ if pcb.has(flag::UNIX) && (level, option) != (SOL_SOCKET, SO_RCVLOWAT) => {}
         (SOL_SOCKET, SO_LINGER) => {
             let [on, seconds] = call::linger(sock.fd).unwrap_or([0, 0]);
             pcb.put(flag::LINGER_RESET, on != 0 && seconds == 0);
@@ -151,7 +176,7 @@ fn timeout_ns(sock: Sock, option: c_int) -> u64 {
 /// The value of an integer option that the ring knows better than the anchor.
 pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
     let pcb = sock.pcb;
-    if !pcb.has(flag::ANCHOR_READY) {
+    if !pcb.has(flag::ANCHOR_READY) || (pcb.has(flag::UNIX) && !(level == SOL_SOCKET && matches!(option, SO_RCVLOWAT | SO_ERROR))) {
         return None;
     }
     match (level, option) {
@@ -174,7 +199,7 @@ pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
 
 /// The state that TCP_INFO shall tell (linux/tcp_states.h), where the anchor's is not the connection's.
 pub fn tcp_state(sock: Sock, level: c_int, option: c_int) -> Option<u8> {
-    if (level, option) != (IPPROTO_TCP, TCP_INFO) {
+    if (level, option) != (IPPROTO_TCP, TCP_INFO) || sock.pcb.has(flag::UNIX) {
         return None;
     }
     let ep = sock.endpoint().filter(|ep| ep.is_on_ring())?;
@@ -197,7 +222,7 @@ pub fn is_over(sock: Sock) -> bool {
 
 /// Bytes that can be read now (FIONREAD), `None` where the kernel is to be asked.
 pub fn readable_bytes(sock: Sock) -> Option<c_int> {
-    let ep = sock.endpoint().filter(|ep| ep.rx.path() == crate::transport::direction::Path::Ring)?;
+    let ep = sock.endpoint().filter(|ep| ep.rx.path().leads_to_ring() && !ep.has_left_ring())?;
     let (left, _) = ep.kernel_left(0);
     let queued = ep.rx.queued()?;
     Some(left.saturating_add(ep.queued_to_mark(queued)).min(c_int::MAX as u64) as c_int)
@@ -210,6 +235,20 @@ pub fn unsent_bytes(sock: Sock) -> Option<c_int> {
     Some(ep.tx.queued()?.saturating_sub(ep.queue_bytes() / 2).min(c_int::MAX as u64) as c_int)
 }
 
+/// The socket's address family.
+pub fn family(sock: Sock) -> c_int {
+    match sock.pcb.flags() & (flag::UNIX | flag::INET6) {
+        0 => libc::AF_INET,
+        flag::INET6 => libc::AF_INET6,
+        _ => libc::AF_UNIX,
+    }
+}
+
+/// Whether it is an AF_UNIX socket.
+pub fn is_unix(sock: Sock) -> bool {
+    sock.pcb.has(flag::UNIX)
+}
+
 /// Whether the socket's sending direction is on the ring.
 pub fn sends_by_ring(sock: Sock) -> bool {
     sock.endpoint().is_some_and(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)
@@ -217,7 +256,7 @@ pub fn sends_by_ring(sock: Sock) -> bool {
 
 /// Whether the next byte to be read is at the urgent mark (SIOCATMARK), `None` where the kernel is to be asked.
 pub fn at_mark(sock: Sock) -> Option<c_int> {
-    let ep = sock.endpoint().filter(|ep| ep.is_past_kernel())?;
+    let ep = sock.endpoint().filter(|ep| ep.is_past_kernel() && !sock.pcb.has(flag::UNIX))?;
     Some(c_int::from(ep.is_at_mark()))
 }
 

@@ -29,7 +29,7 @@ pub fn on_ring(sock: Sock) -> Option<Endpoint> {
     if !ep.is_on_ring() {
         ep.become_aware();
     }
-    (ep.tx.path() == Path::Ring || ep.rx.path() == Path::Ring).then_some(ep)
+    (ep.tx.path() == Path::Ring || ep.rx.path().leads_to_ring()).then_some(ep)
 }
 
 /// Whether a descriptor's socket, `stream` of it, may yet come to the ring.
@@ -41,6 +41,9 @@ impl Endpoint {
     /// Which poll bits are on.
     pub fn readiness(&self) -> Readiness {
         let pcb = self.sock.pcb;
+        if pcb.has(flag::UNIX) {
+            return self.unix_readiness();
+        }
         let (mut bits, mut ask) = (0, 0);
         self.settle_end();
         let ended = self.peer_end() != End::Open;

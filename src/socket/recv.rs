@@ -7,6 +7,7 @@ use super::handle::{Endpoint, Sock};
 use super::route::{self, RxRoute};
 use super::spin;
 use super::stats::{COUNTERS, add};
+use super::unix;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::owner::System;
@@ -17,12 +18,23 @@ use crate::transport::direction::Path;
 use crate::transport::iov::Iov;
 use crate::transport::stream;
 
-/// Receives into `sink`; `kernel` makes the program's own call where the kernel has the bytes.
+/// Receives into `sink`; `kernel` makes the program's own call where the kernel has the bytes, with flags besides.
 #[inline(always)]
-pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut() -> Ret) -> Ret {
+pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Ret {
+    if flags & MSG_OOB != 0 && sock.pcb.has(flag::UNIX) {
+        return kernel(0);
+    }
     loop {
         match route::rx(sock) {
-            RxRoute::Ring(ep) => return ep.receive(sink, flags),
+            RxRoute::Ring(ep) => match ep.receive(sink, flags) {
+                Err(route::ROUTE_CHANGED) => {}
+                ret => return ret,
+            },
+            RxRoute::Kernel if sock.pcb.has(flag::UNIX) && flags & MSG_OOB == 0 => {
+                if let Some(ret) = by_unix_kernel(sock, flags, &mut kernel) {
+                    return ret;
+                }
+            }
             RxRoute::Kernel if flags & MSG_WAITALL != 0 && !sock.pcb.has(flag::KERNEL_ONLY) => {
                 if let Some(ret) = all_from_kernel(sock, sink, flags) {
                     return ret;
@@ -34,13 +46,27 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
                 }
             }
             RxRoute::Kernel => {
-                let ret = kernel();
+                let ret = kernel(0);
                 if let Some(ret) = from_kernel(sock, ret, flags) {
                     return ret;
                 }
             }
         }
     }
+}
+
+/// A receive from the kernel's AF_UNIX socket, during which nobody switches. `None` where the route is to be asked for
+/// again.
+fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Ret> {
+    let company = sock.may_have_company();
+    let guard = unix::receive_in_kernel(sock)?;
+    let ret = kernel(if company && flags & MSG_WAITALL == 0 { libc::MSG_DONTWAIT } else { 0 });
+    drop(guard);
+    if let Ok(n) = ret {
+        add(&COUNTERS.kernel_rx_bytes, n as u64);
+        add(&COUNTERS.kernel_rx_messages, 1);
+    }
+    if ret == Err(Errno::EAGAIN) && company && !sock.is_nonblocking(flags) { asleep_in_kernel(sock) } else { Some(ret) }
 }
 
 /// A receive through the kernel where other threads or processes may receive from the same socket: one at a
@@ -57,6 +83,11 @@ fn among_others(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
     if ret != Some(Err(Errno::EAGAIN)) || sock.is_nonblocking(flags) {
         return ret;
     }
+    asleep_in_kernel(sock)
+}
+
+/// Sleeps until there is something to receive; `None` then.
+fn asleep_in_kernel(sock: Sock) -> Option<Ret> {
     let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
     if deadline.is_never() {
         // As below, and restarted by the kernel after a signal where the program asked for that.
@@ -268,6 +299,9 @@ impl Endpoint {
                     Err(_) if got > 0 => return Ok(got),
                     Err(e) => return Err(e),
                 }
+            }
+            if self.has_left_ring() {
+                return if got > 0 { Ok(got) } else { Err(route::ROUTE_CHANGED) };
             }
             if got >= target || (sink.left() == 0 && got == 0 && self.has_bytes(1)) || (got > 0 && (most != usize::MAX || ended)) {
                 return Ok(got);

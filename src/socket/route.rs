@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::handle::{Endpoint, Sock};
 use super::stats::{COUNTERS, add};
+use super::unix;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::lock::Held;
@@ -17,9 +18,12 @@ use crate::sys::clock::Deadline;
 use crate::sys::errno::preserved;
 use crate::sys::signal::Blocked;
 use crate::sys::trace::trace;
-use crate::sys::{call, diag};
+use crate::sys::{Errno, call, diag};
 use crate::transport::direction::Path;
 use crate::transport::stream;
+
+/// Never told to a program: the way of a call has changed, and is to be asked for again.
+pub const ROUTE_CHANGED: Errno = Errno(-1);
 
 /// Counts the changes of path that this process has made: event loops look again at their sockets.
 pub static PATH_CHANGES: AtomicU64 = AtomicU64::new(0);
@@ -40,7 +44,7 @@ pub enum RxRoute {
 pub struct SendInKernel(Sock);
 
 impl SendInKernel {
-    fn begin(sock: Sock) -> SendInKernel {
+    pub(super) fn begin(sock: Sock) -> SendInKernel {
         sock.pcb.sends_in_kernel.fetch_add(1, Ordering::SeqCst);
         SendInKernel(sock)
     }
@@ -65,7 +69,7 @@ pub fn tx(sock: Sock) -> TxRoute {
 #[inline(never)]
 fn tx_for_now(sock: Sock) -> TxRoute {
     loop {
-        let endpoint = sock.endpoint();
+        let endpoint = sock.endpoint().or_else(|| look_for_peer(sock));
         if let Some(ep) = endpoint {
             ep.become_aware();
             // Where the end is known the ring tells it, also to who never sent through it.
@@ -77,7 +81,7 @@ fn tx_for_now(sock: Sock) -> TxRoute {
         // Looked at again with the guard up: a switch either sees the guard, or is seen here.
         match sock.endpoint().map(|ep| (ep, ep.tx.path())) {
             Some((ep, Path::Ring)) => return TxRoute::Ring(ep),
-            Some((ep, Path::Switching)) => {
+            Some((ep, Path::Switching | Path::Parting)) => {
                 drop(guard);
                 ep.settle_switch();
             }
@@ -98,16 +102,33 @@ pub fn rx(sock: Sock) -> RxRoute {
 /// The way of a receive that the kernel may still have something for.
 #[inline(never)]
 fn rx_for_now(sock: Sock) -> RxRoute {
-    let Some(ep) = sock.endpoint() else { return RxRoute::Kernel };
-    if ep.rx.path() != Path::Ring {
-        ep.become_aware();
-        if ep.rx.path() != Path::Ring {
-            return RxRoute::Kernel;
+    let Some(ep) = sock.endpoint().or_else(|| look_for_peer(sock)) else { return RxRoute::Kernel };
+    match ep.rx.path() {
+        Path::Ring if !matches!(ep.tx.path(), Path::Ready | Path::Kernel) => {}
+        Path::Ring => ep.become_aware(),
+        Path::Parting => {}
+        Path::Leaving => {
+            if ep.has_left_ring() {
+                return RxRoute::Kernel;
+            }
         }
-    } else if ep.tx.path() == Path::Ready {
-        ep.become_aware();
+        Path::Kernel | Path::Ready | Path::Switching | Path::Pinned => {
+            ep.become_aware();
+            if ep.rx.path() != Path::Ring {
+                return RxRoute::Kernel;
+            }
+        }
     }
     RxRoute::Ring(ep)
+}
+
+/// The other end of a connection that says nothing of it by its addresses.
+fn look_for_peer(sock: Sock) -> Option<Endpoint> {
+    if !sock.pcb.has(flag::UNIX) {
+        return None;
+    }
+    unix::seek_peer(sock);
+    sock.endpoint()
 }
 
 impl Endpoint {
@@ -124,6 +145,9 @@ impl Endpoint {
     }
 
     fn look_around(&self) {
+        if self.sock.pcb.has(flag::UNIX) {
+            return self.look_around_unix();
+        }
         if self.sock.pcb.has(flag::KERNEL_ONLY) {
             self.tx.change_path(Path::Kernel, Path::Pinned);
         }
@@ -140,10 +164,17 @@ impl Endpoint {
     }
 
     /// Makes the anchor fit for doorbells: they must go out at once, and one byte must wake.
-    fn prepare_anchor(&self) -> bool {
+    pub(super) fn prepare_anchor(&self) -> bool {
         let sock = &self.sock;
         if sock.pcb.has(flag::ANCHOR_READY) {
             return true;
+        }
+        if sock.pcb.has(flag::UNIX) {
+            let done = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1).is_ok();
+            if done {
+                sock.pcb.set(flag::ANCHOR_READY);
+            }
+            return done;
         }
         let tcp = libc::IPPROTO_TCP;
         let done = call::set_int_option(sock.fd, tcp, libc::TCP_NODELAY, 1)
@@ -174,18 +205,8 @@ impl Endpoint {
     fn switch(&self) {
         let me = self.sock.me();
         let arena = self.sock.arena;
-        // Memory for both directions or for none: one alone on the ring would be slower than the kernel.
-        for direction in [self.tx, self.rx] {
-            match stream::begin(direction, arena, me, self.link.circuit) {
-                Some(true) => {}
-                Some(false) => {
-                    trace(format_args!("fd {}: stays with the kernel: the arena has no room", self.sock.fd));
-                    self.tx.change_path(Path::Ready, Path::Pinned);
-                    self.rx.change_path(Path::Ready, Path::Pinned);
-                    return;
-                }
-                None => return,
-            }
+        if !self.has_memory_both_ways() {
+            return;
         }
         // A handler that sent on this socket in the middle of this would wait for it, for ever.
         let signals = Blocked::all();
@@ -207,11 +228,29 @@ impl Endpoint {
         trace(format_args!("fd {}: sends through the ring after {} bytes through the kernel", self.sock.fd, counts.written));
     }
 
-    /// Waits for a switch that another thread is making, and undoes one whose maker died.
+    /// Memory for both directions or for none: one alone on the ring would be slower than the kernel.
+    pub(super) fn has_memory_both_ways(&self) -> bool {
+        for direction in [self.tx, self.rx] {
+            match stream::begin(direction, self.sock.arena, self.sock.me(), self.link.circuit) {
+                Some(true) => {}
+                Some(false) => {
+                    trace(format_args!("fd {}: stays with the kernel: the arena has no room", self.sock.fd));
+                    self.tx.change_path(Path::Ready, Path::Pinned);
+                    self.rx.change_path(Path::Ready, Path::Pinned);
+                    return false;
+                }
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Waits for a change of path that another thread is making, and undoes one whose maker died.
     #[cold]
     fn settle_switch(&self) {
         let _held = self.tx.writer.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
         self.tx.change_path(Path::Switching, Path::Ready);
+        self.tx.change_path(Path::Parting, Path::Ring);
     }
 
     /// Data that came through the kernel and is still to be read before the ring, worked out when first
@@ -236,15 +275,23 @@ impl Endpoint {
         (left, doorbells)
     }
 
+    /// Whether an event of the kernel's may be about data.
+    pub fn may_have_kernel_data(&self) -> bool {
+        !self.is_past_kernel() || self.rx.path() == Path::Leaving
+    }
+
     /// Whether everything that came through the kernel has been read.
     #[inline]
     pub fn is_past_kernel(&self) -> bool {
-        self.rx.path() == Path::Ring && (self.rx.reader.kernel_left.load(Ordering::Acquire) == 1 || self.kernel_left(0).0 == 0)
+        self.rx.path().leads_to_ring() && (self.rx.reader.kernel_left.load(Ordering::Acquire) == 1 || self.kernel_left(0).0 == 0)
     }
 }
 
 /// Keeps a socket with the kernel from now on, if it has not left it. True if it is there for good.
 pub fn pin(sock: Sock) -> bool {
+    if sock.pcb.has(flag::UNIX) {
+        return unix::pin(sock);
+    }
     sock.pcb.set(flag::KERNEL_ONLY);
     let Some(ep) = sock.endpoint() else { return true };
     // The other end can switch nothing before it has confirmed what we send: this alone keeps both.

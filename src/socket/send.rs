@@ -7,7 +7,7 @@ use super::handle::{Endpoint, Sock};
 use super::route::{self, TxRoute};
 use super::spin::{self, Peer};
 use super::stats::{COUNTERS, add};
-use super::wait;
+use super::{unix, wait};
 use crate::pcb::block::flag;
 use crate::shm::blocks;
 use crate::sys::clock::Deadline;
@@ -35,7 +35,17 @@ const MESSAGES_PER_LOOK: u64 = 16;
 #[inline(always)]
 pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() -> Ret) -> Ret {
     match route::tx(sock) {
-        TxRoute::Ring(ep) => ep.send(source, flags),
+        TxRoute::Ring(ep) => match ep.send(source, flags) {
+            Err(route::ROUTE_CHANGED) => send_elsewhere(sock, source, flags, 0),
+            ret => ret,
+        },
+        TxRoute::Kernel(guard) if sock.pcb.has(flag::UNIX) && sock.endpoint().is_some() && flags & MSG_OOB == 0 => {
+            let mut sent = 0;
+            match unix::send_in_kernel(sock, guard, source, flags, &mut sent) {
+                Some(ret) => ret,
+                None => send_elsewhere(sock, source, flags, sent),
+            }
+        }
         TxRoute::Kernel(_guard) => {
             if flags & MSG_OOB != 0 {
                 // The kernel's urgent byte is out of line: its place in the stream could not be told later.
@@ -51,6 +61,27 @@ pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() ->
                 Err(_) => {}
             }
             ret
+        }
+    }
+}
+
+/// Goes on with a send of which `sent` bytes are done, whose way has changed, until it is done.
+#[cold]
+#[inline(never)]
+fn send_elsewhere(sock: Sock, source: &mut Iov, flags: c_int, mut sent: usize) -> Ret {
+    loop {
+        match route::tx(sock) {
+            TxRoute::Ring(ep) => match ep.send(source, flags) {
+                Err(route::ROUTE_CHANGED) => {}
+                Ok(n) => return Ok(sent + n),
+                Err(_) if sent > 0 => return Ok(sent),
+                Err(e) => return Err(e),
+            },
+            TxRoute::Kernel(guard) => {
+                if let Some(ret) = unix::send_in_kernel(sock, guard, source, flags, &mut sent) {
+                    return ret;
+                }
+            }
         }
     }
 }
@@ -137,6 +168,7 @@ impl Endpoint {
                     Err(e) => return Err(e),
                 },
                 Some(Ok(())) => return Ok(sent + source.left()),
+                Some(Err(_)) if sent > 0 => return Ok(sent),
                 Some(Err(e)) => return Err(signalled(e, flags)),
             }
             if !self.is_current() {

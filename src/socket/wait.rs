@@ -11,11 +11,11 @@ use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::pcb::reap;
 use crate::sys::clock::{Deadline, now_ns};
-use crate::sys::errno::preserved;
+use crate::sys::errno::{Ret, preserved};
 use crate::sys::futex::PiLock;
 use crate::sys::mailbox::{self, Mailbox};
 use crate::sys::{Errno, call, thread};
-use crate::sys::{diag, signal};
+use crate::sys::signal;
 use crate::transport::direction::Path;
 use crate::transport::notifier::notifier;
 use crate::transport::stream;
@@ -28,12 +28,19 @@ impl Endpoint {
     /// Whether a receiver that wants `need` bytes has anything to do.
     #[inline]
     pub fn is_readable(&self, need: u64) -> bool {
-        self.has_bytes(need) || self.rx.is_finished() || self.peer_end() != End::Open || self.sock.pcb.has(flag::SHUT_RD)
+        self.has_bytes(need)
+            || self.rx.is_finished()
+            || self.peer_end() != End::Open
+            || self.sock.pcb.has(flag::SHUT_RD)
+            || matches!(self.rx.path(), Path::Leaving | Path::Pinned)
     }
 
     /// Whether a sender that waits for the tail to come to `wake_at` has anything to do.
     fn has_room(&self, wake_at: u64) -> bool {
-        self.tx.consumed.tail.load(Ordering::SeqCst) >= wake_at || self.peer_end() != End::Open || self.sock.pcb.has(flag::SHUT_WR | flag::BROKEN)
+        self.tx.consumed.tail.load(Ordering::SeqCst) >= wake_at
+            || self.peer_end() != End::Open
+            || self.tx.control.deaf.load(Ordering::SeqCst) != 0
+            || self.sock.pcb.has(flag::SHUT_WR | flag::BROKEN)
     }
 
     /// Blocks until the receiving direction has something to do for one who wants `need` bytes. With `restarts` it goes
@@ -71,21 +78,24 @@ impl Endpoint {
             return Err(Errno::EAGAIN);
         }
         stats::sleeps(self.sock.arena);
+        let is_unix = self.sock.pcb.has(flag::UNIX);
         let ret = if restarts && deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
             // A plain blocking call, which the kernel restarts after a signal where the program asked for that.
             // It takes the doorbell with it, and would take the urgent byte meant for a sender as well: where
             // there may be one it only looks.
-            let company = self.may_have_company();
-            match call::recv_scratch(self.sock.fd, if company { libc::MSG_PEEK } else { 0 }) {
-                Ok(1..) if company && self.sock.is_closed() => Err(Errno::EINTR),
-                Ok(1..) if company => call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT),
+            // An AF_UNIX socket's doorbells are counted.
+            let only_looks = self.may_have_company() || is_unix;
+            match call::recv_scratch(self.sock.fd, if only_looks { libc::MSG_PEEK } else { 0 }) {
+                Ok(1..) if only_looks && self.sock.is_closed() => Err(Errno::EINTR),
+                Ok(1..) if only_looks => self.take_some(),
                 other => other,
             }
         } else {
             match call::poll_one(self.sock.fd, POLLIN | POLLRDHUP, deadline) {
                 Ok(0) => Ok(usize::MAX),
                 Ok(_) if self.sock.is_closed() => Err(Errno::EINTR),
-                Ok(_) => call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT),
+                Ok(bits) if is_unix && bits & POLLHUP != 0 => Ok(0),
+                Ok(_) => self.take_some(),
                 Err(e) => Err(e),
             }
         };
@@ -98,6 +108,15 @@ impl Endpoint {
             Err(e) => self.anchor_ended(Some(e)),
         }
         Ok(())
+    }
+
+    /// Takes doorbells that have come, without waiting.
+    fn take_some(&self) -> Ret {
+        if self.sock.pcb.has(flag::UNIX) {
+            // None may have been for us: data of the kernel's come then.
+            return Ok(self.take_doorbells().max(1));
+        }
+        call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT)
     }
 
     /// Blocks until the tail of the sending direction has come to `wake_at`, or sending makes no sense any more.
@@ -136,7 +155,8 @@ impl Endpoint {
         // Room is told by an urgent byte, data by a plain one: a sender and a receiver asleep on the same
         // socket do not take one another's wake-ups. Yet a receiver that reads past the urgent byte takes it
         // away; it then pokes the mailbox.
-        let mailbox = if self.may_have_company() { Mailbox::bind(self.sock.pcb.cookie.load(Ordering::Relaxed)) } else { None };
+        let is_unix = self.sock.pcb.has(flag::UNIX);
+        let mailbox = if self.may_have_company() || is_unix { Mailbox::bind(self.sock.pcb.cookie.load(Ordering::Relaxed)) } else { None };
         let mut fds = [
             pollfd { fd: self.sock.fd, events: POLLPRI | self.end_events(), revents: 0 },
             pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 },
@@ -144,7 +164,7 @@ impl Endpoint {
         let needs_looks = self.peer().is_some_and(|(_, p)| p.has(flag::CONFINED))
             || !self.is_past_kernel()
             || self.sock.pcb.has(flag::SHUT_RD)
-            || (mailbox.is_none() && self.may_have_company());
+            || (mailbox.is_none() && (self.may_have_company() || is_unix));
         let until = if needs_looks { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         let polled = if self.has_room(wake_at) { Ok(0) } else { call::poll_many(&mut fds, until.left(), None) };
         self.writer_awakes();
@@ -153,12 +173,10 @@ impl Endpoint {
         }
         polled?;
         let revents = fds[0].revents;
-        if revents & POLLPRI != 0 {
+        if revents & POLLPRI != 0 && !is_unix {
             let _ = call::recv_scratch(self.sock.fd, libc::MSG_OOB | libc::MSG_DONTWAIT);
         }
-        if revents & (POLLRDHUP | POLLHUP | POLLERR) != 0
-            || (revents == 0 && needs_looks && diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended()))
-        {
+        if revents & (POLLRDHUP | POLLHUP | POLLERR) != 0 || (revents == 0 && needs_looks && self.anchor_has_ended()) {
             self.anchor_ended(None);
         }
         Ok(())
@@ -289,7 +307,11 @@ impl Endpoint {
             if self.tx.path() != Path::Ring {
                 self.become_aware();
             }
-            if self.tx.path() == Path::Ring {
+            if self.sock.pcb.has(flag::UNIX) {
+                stats::rang(self.sock.arena);
+                self.ring_unix(flags != 0);
+                self.look_for_end(&self.tx.writer.looked_ns);
+            } else if self.tx.path() == Path::Ring {
                 stats::rang(self.sock.arena);
                 // An urgent byte among data that the other end has not accounted for yet would hide how much
                 // that is; until then it gets a plain one.
@@ -305,6 +327,9 @@ impl Endpoint {
     /// Takes the doorbells that have come and finds out whether the connection has ended. While data of the kernel's
     /// are still to be read, only a reset shows.
     pub fn look_at_anchor(&self) {
+        if self.sock.pcb.has(flag::UNIX) {
+            return self.look_at_unix_anchor();
+        }
         if !self.is_past_kernel() {
             let is_reset = |bits| bits & (POLLHUP | POLLERR) != 0;
             if self.tx.path() == Path::Ring && preserved(|| call::poll_one(self.sock.fd, 0, Deadline::NOW).is_ok_and(is_reset)) {

@@ -9,7 +9,7 @@ use super::errno::{Errno, Ret, check};
 use super::real::real;
 
 /// Bytes of doorbells taken in one call.
-const SCRATCH_BYTES: usize = 256;
+pub const SCRATCH_BYTES: usize = 256;
 
 /// Sends one byte on `fd` without blocking; `flags` may add `MSG_OOB`.
 pub fn send_byte(fd: c_int, flags: c_int) -> Ret {
@@ -25,8 +25,16 @@ pub fn send_byte(fd: c_int, flags: c_int) -> Ret {
 
 /// Receives into a buffer nobody looks at; returns how many bytes came (0: end of the connection).
 pub fn recv_scratch(fd: c_int, flags: c_int) -> Ret {
+    recv_to_scratch(fd, if flags & libc::MSG_OOB != 0 { 1 } else { SCRATCH_BYTES }, flags)
+}
+
+/// The same, without waiting and at most `n` bytes.
+pub fn recv_few(fd: c_int, n: usize) -> Ret {
+    recv_to_scratch(fd, n.min(SCRATCH_BYTES), libc::MSG_DONTWAIT)
+}
+
+fn recv_to_scratch(fd: c_int, n: usize, flags: c_int) -> Ret {
     let mut scratch = [0u8; SCRATCH_BYTES];
-    let n = if flags & libc::MSG_OOB != 0 { 1 } else { SCRATCH_BYTES };
     if is_confined() {
         if flags & libc::MSG_OOB != 0 {
             return Err(Errno::EINVAL);
@@ -250,6 +258,24 @@ pub fn mode_and_bytes(fd: c_int) -> Result<(libc::mode_t, i64), Errno> {
         let mut st: libc::stat = core::mem::zeroed();
         check(libc::fstat(fd, &mut st) as isize)?;
         Ok((st.st_mode, st.st_size))
+    }
+}
+
+/// A number that nobody guesses; from the clock where the kernel has none (getrandom(2)).
+pub fn random() -> u64 {
+    let mut value = super::clock::now_ns();
+    // SAFETY: eight bytes of our own.
+    unsafe { libc::getrandom((&raw mut value).cast(), size_of::<u64>(), libc::GRND_NONBLOCK) };
+    value
+}
+
+/// The number of a descriptor's inode.
+pub fn inode(fd: c_int) -> Result<u64, Errno> {
+    // SAFETY: a stat buffer of plain integers.
+    unsafe {
+        let mut st: libc::stat = core::mem::zeroed();
+        check(libc::fstat(fd, &mut st) as isize)?;
+        Ok(st.st_ino)
     }
 }
 

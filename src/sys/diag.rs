@@ -1,9 +1,8 @@
-//! Questions to the kernel about TCP sockets: the counters of one we hold (TCP_INFO, tcp(7)) and whether
-//! one is held by anybody (sock_diag(7)).
+//! Questions to the kernel about sockets: the counters of a TCP socket we hold (TCP_INFO, tcp(7)), whether one is held
+//! by anybody, and what an AF_UNIX socket is connected with (sock_diag(7)).
 
 use libc::{c_int, c_void};
 
-use super::Errno;
 use super::confined::is_confined;
 use super::errno::check;
 use super::real::real;
@@ -135,27 +134,103 @@ pub fn tcp_is_held(inet6: bool, local: End, remote: End, cookie: u64) -> Option<
         cookie: [cookie as u32, (cookie >> 32) as u32],
     };
     let mut answer = [0u32; 256];
+    let words = ask(&request, &mut answer)?;
+    // The answer: nlmsghdr (4 words), then inet_diag_msg (state in byte 1, inode in its last word, 18 words)
+    // or an error number.
+    match answer[1] as u16 {
+        SOCK_DIAG_BY_FAMILY if words >= 22 => Some(answer[21] != 0),
+        NLMSG_ERROR if words >= 5 => is_none(answer[4]).then_some(false),
+        _ => None,
+    }
+}
+
+/// Whether an error says that there is no such socket.
+fn is_none(error: u32) -> bool {
+    matches!(-(error as i32), libc::ENOENT | libc::ESTALE)
+}
+
+/// Sends a request to sock_diag(7) and receives the answer; returns how many words that has.
+fn ask<T>(request: &T, answer: &mut [u32; 256]) -> Option<usize> {
     // SAFETY: a datagram of integers is sent, one is received into a buffer of integers, the socket is ours.
     let n = unsafe {
         let fd = (real().socket)(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
         if fd < 0 {
             return None;
         }
-        let sent = (real().send)(fd, (&raw const request).cast::<c_void>(), size_of::<Request>(), 0);
-        let n = if sent < 0 { -1 } else { (real().recv)(fd, answer.as_mut_ptr().cast(), size_of_val(&answer), 0) };
+        let sent = (real().send)(fd, core::ptr::from_ref(request).cast::<c_void>(), size_of::<T>(), 0);
+        let n = if sent < 0 { -1 } else { (real().recv)(fd, answer.as_mut_ptr().cast(), size_of_val(answer), 0) };
         (real().close)(fd);
         n
     };
-    // The answer: nlmsghdr (4 words), then inet_diag_msg (state in byte 1, inode in its last word, 18 words)
-    // or an error number.
-    let words = usize::try_from(n).ok()? / 4;
-    let kind = answer[1] as u16;
-    match kind {
-        SOCK_DIAG_BY_FAMILY if words >= 22 => Some(answer[21] != 0),
-        NLMSG_ERROR if words >= 5 => {
-            let error = Errno(-(answer[4] as i32));
-            (error == Errno::ENOENT || error.0 == libc::ESTALE).then_some(false)
+    Some(usize::try_from(n).ok()? / 4)
+}
+
+/// `struct nlmsghdr` and `struct unix_diag_req` (linux/unix_diag.h).
+#[repr(C)]
+struct UnixRequest {
+    length: u32,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    port: u32,
+    family: u8,
+    protocol: u8,
+    pad: u16,
+    states: u32,
+    inode: u32,
+    show: u32,
+    cookie: [u32; 2],
+}
+
+/// What the kernel says of an AF_UNIX socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnixSocket {
+    /// Nobody holds it.
+    Gone,
+    /// Somebody does; the inode of the socket it is connected with, 0 for none.
+    Held { peer: u32 },
+}
+
+/// Asks about the AF_UNIX socket with an inode and SO_COOKIE; `None` where the kernel cannot be asked.
+pub fn unix_socket(inode: u64, cookie: u64) -> Option<UnixSocket> {
+    const SHOW_PEER: u32 = 4;
+    const ATTRIBUTE_PEER: u16 = 2;
+    if is_confined() {
+        return None;
+    }
+    let request = UnixRequest {
+        length: size_of::<UnixRequest>() as u32,
+        kind: SOCK_DIAG_BY_FAMILY,
+        flags: NLM_F_REQUEST,
+        sequence: 1,
+        port: 0,
+        family: libc::AF_UNIX as u8,
+        protocol: 0,
+        pad: 0,
+        states: u32::MAX,
+        inode: inode as u32,
+        show: SHOW_PEER,
+        cookie: [cookie as u32, (cookie >> 32) as u32],
+    };
+    let mut answer = [0u32; 256];
+    let words = ask(&request, &mut answer)?;
+    // nlmsghdr, then unix_diag_msg (4 words), then attributes: length and type in a word, then the value.
+    match answer[1] as u16 {
+        SOCK_DIAG_BY_FAMILY if words >= 8 => {
+            let mut at = 8;
+            while let (Some(&head), Some(&value)) = (answer.get(at), answer.get(at + 1)) {
+                let bytes = (head & 0xffff) as usize;
+                if at + 2 > words || bytes < 4 {
+                    break;
+                }
+                if (head >> 16) as u16 == ATTRIBUTE_PEER {
+                    return Some(UnixSocket::Held { peer: value });
+                }
+                at += bytes.div_ceil(4);
+            }
+            Some(UnixSocket::Held { peer: 0 })
         }
+        NLMSG_ERROR if words >= 5 => is_none(answer[4]).then_some(UnixSocket::Gone),
         _ => None,
     }
 }

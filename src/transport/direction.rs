@@ -9,11 +9,22 @@ use crate::transport::wait::{WaitWord, Wishes};
 /// Segments that a direction can have at once.
 pub const SEGMENTS: usize = if cfg!(loom) { 3 } else { 16 };
 
+/// Values of `Control::deaf`.
+pub const DEAF: u32 = 1;
+pub const RECALLED: u32 = 2;
+
 /// Which way the bytes of a direction go.
 ///
 /// ```text
 /// KERNEL --receiver confirms--> READY --sender--> SWITCHING --> RING
 ///    \--either end--> PINNED               \--bytes still under way--> READY
+/// ```
+///
+/// Over AF_UNIX, whose kernel counts nothing, the sender confirms and the receiver switches, which can see how much is
+/// still to be read. What only the kernel can carry, descriptors above all, takes a direction back to it:
+///
+/// ```text
+/// RING --sender--> PARTING --no doorbell under way--> LEAVING --receiver has read the ring--> PINNED
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -28,15 +39,27 @@ pub enum Path {
     Ring = 3,
     /// Through the kernel for good.
     Pinned = 4,
+    /// The sender is about to leave the ring, holding the writer's lock.
+    Parting = 5,
+    /// The sender has left the ring: after what is in it, and the doorbells, comes the kernel's.
+    Leaving = 6,
 }
 
 impl Path {
+    /// Whether a receiver finds what comes next in the ring, until that is empty.
+    #[inline]
+    pub fn leads_to_ring(self) -> bool {
+        matches!(self, Path::Ring | Path::Parting | Path::Leaving)
+    }
+
     fn of(word: u32) -> Path {
         match word {
             0 => Path::Kernel,
             1 => Path::Ready,
             2 => Path::Switching,
             3 => Path::Ring,
+            5 => Path::Parting,
+            6 => Path::Leaving,
             _ => Path::Pinned,
         }
     }
@@ -72,6 +95,8 @@ pub struct Produced {
     pub cpu: AtomicU32,
     /// When something last came (`sys::clock::ticks`), where `Control::is_timed` asks for that.
     pub came_at: AtomicU64,
+    /// Doorbells ever rung, where they are counted (AF_UNIX).
+    pub rings: AtomicU64,
 }
 
 /// Written by receivers under `lock`, read by nobody else.
@@ -104,6 +129,8 @@ pub struct Consumed {
     pub segment: AtomicU32,
     /// The processor that the receiver last waited on, plus one.
     pub cpu: AtomicU32,
+    /// Doorbells ever taken from the anchor, or about to be.
+    pub rings_taken: AtomicU64,
 }
 
 /// Written rarely, by either end.
@@ -115,7 +142,8 @@ pub struct Control {
     /// Set by senders, taken by the receiver that makes room.
     pub writable: WaitWord,
     path: AtomicU32,
-    /// 1 once the receiving end has shut down both ways: what comes now is answered with RST (RFC 1122, 4.2.2.13).
+    /// `DEAF` once the receiving end has shut down both ways: what comes now is answered with RST (RFC 1122, 4.2.2.13).
+    /// Over AF_UNIX once it has shut down its half; `RECALLED` where it wants the direction to go back to the kernel.
     pub deaf: AtomicU32,
     /// How many bytes went through the kernel before the switch.
     pub kernel_bytes: AtomicU64,
@@ -169,6 +197,7 @@ impl Direction {
             &self.writer.looked_ns,
             &self.produced.head,
             &self.produced.came_at,
+            &self.produced.rings,
             &self.reader.head_seen,
             &self.reader.messages,
             &self.reader.kernel_left,
@@ -177,6 +206,7 @@ impl Direction {
             &self.reader.calm_ns,
             &self.reader.looked_ns,
             &self.consumed.tail,
+            &self.consumed.rings_taken,
             &self.control.kernel_bytes,
             &self.control.urgent,
             &self.control.lost,

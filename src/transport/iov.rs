@@ -192,6 +192,23 @@ impl<'a> Iov<'a> {
         Ok(got)
     }
 
+    /// Sends on the anchor `fd` with `flags`; the caller says how many bytes are done (`advance`).
+    pub fn send_kernel(&self, fd: libc::c_int, flags: libc::c_int) -> crate::sys::errno::Ret {
+        let (mut buffers, n) = self.next_buffers();
+        let mut left = self.left;
+        for b in &mut buffers {
+            b.iov_len = b.iov_len.min(left);
+            left -= b.iov_len;
+        }
+        // SAFETY: as for `receive_kernel`.
+        unsafe {
+            let mut msg: libc::msghdr = core::mem::zeroed();
+            msg.msg_iov = buffers.as_mut_ptr();
+            msg.msg_iovlen = n;
+            crate::sys::errno::check((crate::sys::real::real().sendmsg)(fd, &msg, flags))
+        }
+    }
+
     /// What is left, as the first few buffers for a real call; at least one if anything is left.
     pub fn next_buffers(&self) -> ([iovec; 8], usize) {
         let mut out = [iovec { iov_base: core::ptr::null_mut(), iov_len: 0 }; 8];

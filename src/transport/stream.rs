@@ -44,14 +44,14 @@ impl From<Damaged> for Refused {
 }
 
 /// A segment's memory.
-struct Memory {
-    at: *mut u8,
-    bytes: u64,
-    start: u64,
+pub(super) struct Memory {
+    pub(super) at: *mut u8,
+    pub(super) bytes: u64,
+    pub(super) start: u64,
 }
 
 #[inline(always)]
-fn memory(arena: &Arena, segment: &Segment) -> Result<Memory, Damaged> {
+pub(super) fn memory(arena: &Arena, segment: &Segment) -> Result<Memory, Damaged> {
     let block = Block(segment.block.load(Ordering::Relaxed));
     let at = blocks::memory(arena, block).ok_or(Damaged)?;
     Ok(Memory { at, bytes: block.bytes(), start: segment.start.load(Ordering::Relaxed) })
@@ -234,13 +234,13 @@ pub mod stash {
 
 /// One message more: only ever under the lock of its end.
 #[inline]
-fn count(messages: &AtomicU64) {
+pub(super) fn count(messages: &AtomicU64) {
     messages.store(messages.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 /// Room in a segment for a writer at `head` when the reader is at `tail`.
 #[inline]
-fn room_of(memory: &Memory, head: u64, tail: u64) -> Option<u64> {
+pub(super) fn room_of(memory: &Memory, head: u64, tail: u64) -> Option<u64> {
     memory.bytes.checked_sub(head.checked_sub(tail.max(memory.start))?)
 }
 
@@ -378,7 +378,7 @@ pub fn pop(
 
 /// Moves the reader on to segment `next` and gives the memory of the one before it back.
 #[cold]
-fn release(d: &Direction, arena: &Arena, number: u32, next: u32) {
+pub(super) fn release(d: &Direction, arena: &Arena, number: u32, next: u32) {
     let block = Block(d.segment(number).block.load(Ordering::Relaxed));
     let goes_on = d.segment(next).block.load(Ordering::Relaxed) == block.0;
     if d.consumed.segment.compare_exchange(number, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()

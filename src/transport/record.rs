@@ -1,0 +1,191 @@
+//! The record ring: a direction whose bytes are records, one a datagram, put there by any number of senders.
+//!
+//! A record is a header of three words, the datagram, and padding to a multiple of eight bytes:
+//!
+//! | word | bits | meaning |
+//! |---|---|---|
+//! | 0 | 0..32 | bytes of the datagram |
+//! | | 32..48 | port of the sender |
+//! | | 48 | `AFTER_KERNEL` |
+//! | 1, 2 | | address of the sender |
+//!
+//! A record lies in one segment, and its place is published by one store: a sender killed before that has sent nothing.
+
+use super::direction::{Direction, SEGMENTS};
+use super::iov::Iov;
+use super::stream::{self, Damaged, Memory, Refused, memory, room_of};
+use crate::shm::Arena;
+use crate::shm::owner::{Me, System};
+use crate::sys::clock::{now_ns, ticks};
+use crate::sys::sync::Ordering;
+
+/// Words before the datagram.
+const HEADER_WORDS: usize = 3;
+const HEADER_BYTES: u64 = 8 * HEADER_WORDS as u64;
+/// The largest datagram that fits: the most that UDP over IPv4 can carry (RFC 768).
+pub const MOST_BYTES: usize = 65_507;
+/// A sender that does not get on is waited for this long: it may have been stopped (SIGSTOP).
+const PATIENCE_NS: u64 = 50_000_000;
+
+/// Who sent a datagram, and how large it is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Header {
+    pub bytes: u32,
+    pub port: u16,
+    /// What its sender sent before went through the kernel, and is to be read first.
+    pub after_kernel: bool,
+    pub high: u64,
+    pub low: u64,
+}
+
+impl Header {
+    fn words(&self) -> [u64; HEADER_WORDS] {
+        [u64::from(self.bytes) | u64::from(self.port) << 32 | u64::from(self.after_kernel) << 48, self.high, self.low]
+    }
+
+    fn of(words: [u64; HEADER_WORDS]) -> Header {
+        let [first, high, low] = words;
+        Header { bytes: first as u32, port: (first >> 32) as u16, after_kernel: first >> 48 & 1 != 0, high, low }
+    }
+}
+
+/// Bytes that a datagram takes in the ring.
+fn record_bytes(datagram: u64) -> u64 {
+    HEADER_BYTES + datagram.next_multiple_of(8)
+}
+
+/// What came of a push.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pushed {
+    Done,
+    /// As much is queued as may be.
+    Full,
+    /// There is no room in the segment; another may be appended.
+    NoRoom,
+    /// The mailbox is closed, or cannot be used now.
+    Gone,
+}
+
+/// Puts one datagram into the ring, whole: all that `source` has. At most `most` bytes may be queued then. `valid` is
+/// asked once the lock is held.
+#[inline]
+pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, most: u64, valid: impl Fn() -> bool) -> Result<Pushed, Refused> {
+    let mut since = (0, 0);
+    let is_hopeless = |owner: crate::shm::lock::Owner| {
+        if since.0 != owner.0 {
+            since = (owner.0, now_ns());
+        }
+        now_ns() - since.1 > PATIENCE_NS
+    };
+    let Some(held) = d.writer.lock.acquire_unless(me.owner(), &System(arena), is_hopeless).filter(|held| !held.is_nested()) else {
+        return Ok(Pushed::Gone);
+    };
+    if !valid() {
+        return Ok(Pushed::Gone);
+    }
+    let head = d.produced.head.load(Ordering::Relaxed);
+    let memory = memory(arena, d.segment(d.produced.segment.load(Ordering::Relaxed)))?;
+    let need = record_bytes(u64::from(header.bytes));
+    let mut tail = d.writer.tail_seen.load(Ordering::Relaxed);
+    let fits = |tail: u64| head.wrapping_sub(tail).saturating_add(need) <= most && room_of(&memory, head, tail).is_some_and(|room| room >= need);
+    if !fits(tail) {
+        tail = d.consumed.tail.load(Ordering::Acquire);
+        d.writer.tail_seen.store(tail, Ordering::Relaxed);
+        if head.checked_sub(tail).ok_or(Damaged)? + need > most {
+            return Ok(Pushed::Full);
+        }
+        if room_of(&memory, head, tail).ok_or(Damaged)? < need {
+            return Ok(Pushed::NoRoom);
+        }
+    }
+    put_words(&memory, head, header.words());
+    // SAFETY: the segment's memory is valid for its size, a power of two; the record fits.
+    if unsafe { !source.send_to(memory.at, memory.bytes as usize, at(&memory, head + HEADER_BYTES), header.bytes as usize) } {
+        return Err(Refused::Fault);
+    }
+    if d.control.is_timed.load(Ordering::Relaxed) != 0 {
+        d.produced.came_at.store(ticks(), Ordering::Relaxed);
+    }
+    stream::count(&d.writer.messages);
+    // A read-modify-write, as the fence rule of this floor demands.
+    d.produced.head.swap(head + need, Ordering::SeqCst);
+    drop(held);
+    Ok(Pushed::Done)
+}
+
+/// Takes the next datagram into `sink`, as far as there is room for it; with `peek` it stays. `None` where there is none.
+pub fn pop(d: &Direction, arena: &Arena, me: Me, contended: bool, sink: &Iov, peek: bool, valid: impl Fn() -> bool) -> Result<Option<Header>, Refused> {
+    let _held = d.reader.lock.acquire_if(contended, me.owner(), &System(arena));
+    loop {
+        if !valid() {
+            return Ok(None);
+        }
+        let tail = d.consumed.tail.load(Ordering::Relaxed);
+        let Some((memory, header)) = next(d, arena, tail)? else { return Ok(None) };
+        let n = (header.bytes as usize).min(sink.left());
+        // SAFETY: as in `push`; `next` has found the record whole.
+        if unsafe { !sink.receive_from(memory.at, memory.bytes as usize, at(&memory, tail + HEADER_BYTES), n) } {
+            return Err(Refused::Fault);
+        }
+        // A handler that received from the same socket meanwhile has taken it: the next one then.
+        if peek || d.consumed.tail.compare_exchange(tail, tail + record_bytes(u64::from(header.bytes)), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if !peek {
+                stream::count(&d.reader.messages);
+            }
+            return Ok(Some(header));
+        }
+    }
+}
+
+/// The header of the next datagram, for one who may be the only reader: others may take it meanwhile.
+pub fn look(d: &Direction, arena: &Arena, me: Me, contended: bool) -> Option<Header> {
+    let _held = d.reader.lock.acquire_if(contended, me.owner(), &System(arena));
+    next(d, arena, d.consumed.tail.load(Ordering::Relaxed)).ok()?.map(|(_, header)| header)
+}
+
+/// The record at `tail`, with the memory that it lies in.
+fn next(d: &Direction, arena: &Arena, tail: u64) -> Result<Option<(Memory, Header)>, Damaged> {
+    loop {
+        let head = d.produced.head.load(Ordering::Acquire);
+        if head == tail {
+            return Ok(None);
+        }
+        let number = d.consumed.segment.load(Ordering::Relaxed);
+        let memory = memory(arena, d.segment(number))?;
+        let last = d.produced.segment.load(Ordering::Acquire);
+        let end = if number == last { head } else { d.segment(number.wrapping_add(1)).start.load(Ordering::Relaxed).min(head) };
+        let ready = end.checked_sub(tail).filter(|&n| n <= memory.bytes && tail >= memory.start).ok_or(Damaged)?;
+        if ready == 0 {
+            if last.wrapping_sub(number) as usize >= SEGMENTS {
+                return Err(Damaged);
+            }
+            stream::release(d, arena, number, number.wrapping_add(1));
+            continue;
+        }
+        if ready < HEADER_BYTES {
+            return Err(Damaged);
+        }
+        let header = Header::of(words(&memory, tail));
+        if header.bytes as usize > MOST_BYTES || record_bytes(u64::from(header.bytes)) > ready {
+            return Err(Damaged);
+        }
+        return Ok(Some((memory, header)));
+    }
+}
+
+/// Where a position of the stream lies in a segment.
+fn at(memory: &Memory, position: u64) -> usize {
+    (position.wrapping_sub(memory.start) & (memory.bytes - 1)) as usize
+}
+
+fn put_words(memory: &Memory, position: u64, words: [u64; HEADER_WORDS]) {
+    for (i, word) in words.into_iter().enumerate() {
+        // SAFETY: within the segment's memory, and aligned: positions are multiples of eight.
+        unsafe { memory.at.add(at(memory, position + 8 * i as u64) & !7).cast::<u64>().write_volatile(word) };
+    }
+}
+
+fn words(memory: &Memory, position: u64) -> [u64; HEADER_WORDS] {
+    // SAFETY: as in `put_words`.
+    core::array::from_fn(|i| unsafe { memory.at.add(at(memory, position + 8 * i as u64) & !7).cast::<u64>().read_volatile() })
+}
