@@ -1,5 +1,8 @@
 """The programs, in the order in which they are run. Each module has NEEDS (programs or paths) and run(case).
 
+RING = False in a module asks nothing of the ring when both ends are preloaded. PAIRS names the modes in which
+processes of the preloaded end talk among themselves over pairs of UNIX sockets, so that the ring may be used there.
+
 PROGRAMS are for every day: quick, and of small packages. LONG are those of large packages, or slow ones.
 """
 

@@ -3,6 +3,7 @@
 from harness.case import sha
 
 NEEDS = ["mosquitto", "mosquitto_pub", "mosquitto_sub"]
+PAIRS = {"client"}  # the library wakes its own thread
 MESSAGES = 3000
 
 

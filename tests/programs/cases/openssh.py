@@ -9,6 +9,7 @@ from harness import http, processes
 from harness.case import sha
 
 NEEDS = ["sshd", "ssh", "ssh-keygen", "sftp", "curl", "/usr/lib/openssh/sftp-server"]
+PAIRS = {"server", "client"}  # privilege separation; sftp and its ssh
 SIZES = [0, 1, 1000, 65536, 1_000_003, 5_000_000]
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 

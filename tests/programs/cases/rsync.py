@@ -6,6 +6,7 @@ import random
 from harness.case import sha
 
 NEEDS = ["rsync"]
+PAIRS = {"server", "client"}  # sender, receiver and generator
 
 
 def run(case):

@@ -3,6 +3,7 @@
 from harness.case import sha
 
 NEEDS = ["socat"]
+PAIRS = {"server"}  # EXEC
 LARGE = 50_000_000
 
 

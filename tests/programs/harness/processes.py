@@ -81,18 +81,37 @@ def maps_file(pid, path):
         return False
 
 
-def listening(port):
-    """Whether a TCP socket of this network namespace listens on the port, without connecting to it."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+def listening(where):
+    """Whether a TCP socket of this network namespace listens on the port, or a UNIX socket is bound to the path and
+    listens if it is one that can; without connecting to it."""
+    if isinstance(where, Path):
+        return listening_unix(str(where))
+    return any(row[3] == "0A" and port_of(row) == where for row in rows_of("tcp", "tcp6"))
+
+
+def bound_udp(port):
+    """Whether a UDP socket of this network namespace is bound to the port."""
+    return any(port_of(row) == port for row in rows_of("udp", "udp6"))
+
+
+def rows_of(*tables):
+    for table in tables:
         try:
-            rows = Path(table).read_text().splitlines()[1:]
+            rows = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
         except OSError:
             continue
-        for row in rows:
-            fields = row.split()
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                return True
-    return False
+        yield from (row.split() for row in rows)
+
+
+def port_of(row):
+    return int(row[1].rpartition(":")[2], 16)
+
+
+def listening_unix(path):
+    datagram, accepts = "0002", 1 << 16
+    return any(
+        row[7:] == [path] and (row[4] == datagram or int(row[3], 16) & accepts) for row in rows_of("unix")
+    )
 
 
 def end_all(known):
