@@ -7,18 +7,20 @@ PROGRAMS are for every day: quick, and of small packages. LONG are those of larg
 """
 
 from . import (
-    bash, busybox, debuggers, dnsmasq, git_daemon, haproxy, inetd, iperf3, java, lighttpd, memcached, mosquitto,
-    netcat, nginx, nginx_proxy, node, openssh, perl, php, postgres, python_asyncio, python_http, redis, rsync, socat, static, tls,
-    valgrind, vsftpd,
+    bash, busybox, debuggers, dnsmasq, dnsmasq_udp, git_daemon, haproxy, inetd, iperf3, iperf3_udp, java, lighttpd, memcached,
+    memcached_udp, memcached_unix, mosquitto, netcat, nginx, nginx_proxy, node, openssh, perl, php, postgres, python_asyncio,
+    python_http, redis, redis_unix, rsync, socat, static, tls, valgrind, vsftpd,
 )
 
 PROGRAMS = {
     "redis": redis,
+    "redis-unix": redis_unix,
     "nginx": nginx,
     "nginx-proxy": nginx_proxy,
     "python-http": python_http,
     "python-asyncio": python_asyncio,
     "memcached": memcached,
+    "memcached-udp": memcached_udp,
     "iperf3": iperf3,
     "haproxy": haproxy,
     "socat": socat,
@@ -33,6 +35,7 @@ PROGRAMS = {
     "lighttpd": lighttpd,
     "busybox": busybox,
     "dnsmasq": dnsmasq,
+    "dnsmasq-udp": dnsmasq_udp,
     "git-daemon": git_daemon,
     "mosquitto": mosquitto,
     "tls": tls,
@@ -41,6 +44,8 @@ PROGRAMS = {
 }
 
 LONG = {
+    "memcached-unix": memcached_unix,
+    "iperf3-udp": iperf3_udp,
     "php": php,
     "node": node,
     "java": java,

@@ -7,12 +7,7 @@ NEEDS = ["dnsmasq", "dig"]
 
 def run(case):
     port = case.port()
-    records = [f"--host-record=host-{n}.test,10.0.{n // 256}.{n % 256}" for n in range(200)]
-    text = ",".join(["--txt-record=long.test"] + ["x" * 250] * 12)
-    server = case.server(
-        "dnsmasq", "--no-daemon", f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts",
-        "--conf-file=/dev/null", f"--user={case.me}", *records, text, ready=port,
-    )
+    server = start(case, port)
     dig = ["dig", "@127.0.0.1", "-p", port, "+tcp", "+time=10", "+tries=1", "+noall", "+answer"]
     case.record("a query", answers(case.run(*dig, "host-7.test")))
     case.record("a long answer", answers(case.run(*dig, "TXT", "long.test")))
@@ -25,6 +20,15 @@ def run(case):
     case.record("ten at a time", [answers(case.wait(client)) for client in clients])
     case.idle(server, "dnsmasq")
     case.stop(server, status=None)
+
+
+def start(case, port):
+    records = [f"--host-record=host-{n}.test,10.0.{n // 256}.{n % 256}" for n in range(200)]
+    text = ",".join(["--txt-record=long.test"] + ["x" * 250] * 12)
+    return case.server(
+        "dnsmasq", "--no-daemon", f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts",
+        "--conf-file=/dev/null", "--edns-packet-max=4096", f"--user={case.me}", *records, text, ready=port,
+    )
 
 
 def answers(output):

@@ -1,4 +1,4 @@
-"""memcached_client.py PORT CONNECTIONS: values of all sizes, pipelines and many connections, all checked."""
+"""memcached_client.py PORT|PATH CONNECTIONS: values of all sizes, pipelines and many connections, all checked."""
 
 import hashlib
 import random
@@ -10,8 +10,13 @@ SIZES = [0, 1, 100, 1400, 65535, 65536, 1_000_003, 5_000_000]
 
 
 class Client:
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+    def __init__(self, where):
+        if where.isdigit():
+            self.socket = socket.create_connection(("127.0.0.1", int(where)), timeout=20)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(20)
+            self.socket.connect(where)
         self.file = self.socket.makefile("rb")
 
     def line(self):
@@ -36,9 +41,9 @@ class Client:
         return found
 
 
-def one_of_many(port, number, failures):
+def one_of_many(where, number, failures):
     try:
-        client, numbers = Client(port), random.Random(number)
+        client, numbers = Client(where), random.Random(number)
         for turn in range(10):
             key, value = b"many:%d:%d" % (number, turn), numbers.randbytes(numbers.randint(0, 3000))
             assert client.set(key, value) == b"STORED"
@@ -48,8 +53,8 @@ def one_of_many(port, number, failures):
 
 
 def main():
-    port, connections = int(sys.argv[1]), int(sys.argv[2])
-    client = Client(port)
+    where, connections = sys.argv[1], int(sys.argv[2])
+    client = Client(where)
     print(client.ask(b"version").split()[0].decode())
     values = {b"size:%d" % size: random.Random(size).randbytes(size) for size in SIZES}
     for key, value in values.items():
@@ -65,7 +70,7 @@ def main():
     print(client.ask(b"delete n").decode(), client.get(b"n"), client.ask(b"nonsense").decode())
 
     failures = []
-    threads = [threading.Thread(target=one_of_many, args=(port, n, failures)) for n in range(connections)]
+    threads = [threading.Thread(target=one_of_many, args=(where, n, failures)) for n in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
