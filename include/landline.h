@@ -65,9 +65,13 @@ struct landline_stats {
    */
   uint64_t sleeps;
   /*
-   Connections that have reached the ring.
+   Connections that have reached the ring, and datagram sockets that have got a mailbox.
    */
   uint64_t circuits;
+  /*
+   Datagrams dropped because a mailbox was full.
+   */
+  uint64_t drops;
 };
 
 #ifdef __cplusplus

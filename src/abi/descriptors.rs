@@ -84,7 +84,7 @@ export! {
         match command {
             libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => duplicated(fd, ret),
             libc::F_SETFL => {
-                if ret == 0 && let Some(sock) = table::stream(fd) {
+                if ret == 0 && let Some(sock) = table::socket(fd) {
                     options::set_file_flags(sock, arg as c_int);
                 }
                 ret
@@ -109,7 +109,7 @@ export! {
         const SIOCATMARK: usize = 0x8905;
         const SIOCOUTQNSD: u64 = 0x894b;
         let request_word = request & 0xffff_ffff;
-        let Some(sock) = table::stream(fd) else {
+        let Some(sock) = table::socket(fd) else {
             // SAFETY: as for fcntl.
             return unsafe { (real().ioctl)(fd, request, arg) };
         };

@@ -3,11 +3,12 @@
 use core::ffi::{c_int, c_uint};
 use libc::{mmsghdr, msghdr, ssize_t, timespec};
 
+use super::datagram;
 use super::decode::{is_there, is_writable, message_buffers};
 use super::poll::deadline_of;
 use super::receive::peer_name;
 use super::send::{FOR_JUDGING, judged};
-use crate::fd::table;
+use crate::fd::table::{self, Entry};
 use crate::pcb::block::flag;
 use crate::shm::arena::joined;
 use crate::socket::recv::receive;
@@ -61,9 +62,13 @@ export! {
     fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            let Some(sock) = table::stream(fd) else {
-                share_descriptors(msg);
-                return (real().sendmsg)(fd, msg, flags);
+            let sock = match table::lookup(fd) {
+                Entry::Stream(sock) => sock,
+                Entry::Datagram(sock) => return encode(datagram::sendmsg(sock, msg, flags)),
+                Entry::Plain | Entry::Epoll(_) => {
+                    share_descriptors(msg);
+                    return (real().sendmsg)(fd, msg, flags);
+                }
             };
             if flags & libc::MSG_FASTOPEN != 0 {
                 route::pin(sock);
@@ -93,12 +98,16 @@ export! {
     fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            let Some(sock) = table::stream(fd) else {
-                let ret = (real().recvmsg)(fd, msg, flags);
-                if ret >= 0 {
-                    for_descriptors(msg, table::forget);
+            let sock = match table::lookup(fd) {
+                Entry::Stream(sock) => sock,
+                Entry::Datagram(sock) => return encode(datagram::recvmsg(sock, msg, flags)),
+                Entry::Plain | Entry::Epoll(_) => {
+                    let ret = (real().recvmsg)(fd, msg, flags);
+                    if ret >= 0 {
+                        for_descriptors(msg, table::forget);
+                    }
+                    return ret;
                 }
-                return ret;
             };
             let mut by_kernel = false;
             let ret = if is_writable(msg) { message_buffers(msg) } else { Err(Errno::EFAULT) }.and_then(|b| {
@@ -125,7 +134,7 @@ export! {
     fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int {
         // SAFETY: as the caller says.
         unsafe {
-            if table::stream(fd).is_none() {
+            if table::socket(fd).is_none() {
                 (0..n.min(1024) as usize).for_each(|i| share_descriptors(&raw const (*msgs.wrapping_add(i)).msg_hdr));
                 return (real().sendmmsg)(fd, msgs, n, flags);
             }
@@ -149,7 +158,7 @@ export! {
     fn recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int {
         // SAFETY: as the caller says.
         unsafe {
-            if table::stream(fd).is_none() {
+            if table::socket(fd).is_none() {
                 let ret = (real().recvmmsg)(fd, msgs, n, flags, timeout);
                 (0..ret.max(0) as usize).for_each(|i| for_descriptors(&raw const (*msgs.add(i)).msg_hdr, table::forget));
                 return ret;

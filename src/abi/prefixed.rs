@@ -28,8 +28,10 @@ pub struct landline_stats {
     pub doorbells: u64,
     /// Times a thread slept for a ring.
     pub sleeps: u64,
-    /// Connections that have reached the ring.
+    /// Connections that have reached the ring, and datagram sockets that have got a mailbox.
     pub circuits: u64,
+    /// Datagrams dropped because a mailbox was full.
+    pub drops: u64,
 }
 
 const _: () = assert!(size_of::<landline_stats>() == size_of::<stats::Stats>());
@@ -45,7 +47,7 @@ pub unsafe extern "C" fn landline_stats(out: *mut landline_stats, size: size_t) 
         crate::sys::Errno::EFAULT.set();
         return -1;
     }
-    let now = stats::now(joined(), table::streams().map(|s| s.pcb));
+    let now = stats::now(joined(), table::sockets().map(|s| s.pcb));
     let n = size.min(size_of_val(&now));
     // SAFETY: the caller's `size` bytes are writable, `now` is `n` or more bytes of integers.
     unsafe {

@@ -3,8 +3,9 @@
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
+use super::datagram;
 use super::decode::{is_there, with_buffer, with_vector, with_whole_buffer};
-use crate::fd::table;
+use crate::fd::table::{self, Entry};
 use crate::socket::recv::receive;
 use crate::socket::{Sock, options};
 use crate::sys::Errno;
@@ -47,11 +48,12 @@ export! {
     fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            match table::stream(fd) {
-                None => (real().read)(fd, buf, n),
+            match table::lookup(fd) {
                 // read(2) of nothing does not wait; recv(2) does.
-                Some(_) if n == 0 => 0,
-                Some(sock) => with_whole_buffer(buf, n, |sink| receive(sock, sink, 0, |more| check(if more == 0 { (real().read)(fd, buf, n) } else { (real().recv)(fd, buf, n, more) }))),
+                Entry::Stream(_) | Entry::Datagram(_) if n == 0 => 0,
+                Entry::Datagram(sock) => with_whole_buffer(buf, n, |sink| datagram::recv(sock, sink, 0, |more| check((real().recv)(fd, buf, n, more)))),
+                Entry::Plain | Entry::Epoll(_) => (real().read)(fd, buf, n),
+                Entry::Stream(sock) => with_whole_buffer(buf, n, |sink| receive(sock, sink, 0, |more| check(if more == 0 { (real().read)(fd, buf, n) } else { (real().recv)(fd, buf, n, more) }))),
             }
         }
     }
@@ -59,8 +61,11 @@ export! {
     fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            match table::stream(fd) {
-                Some(sock) if n >= 0 => with_vector(iov, n as usize, |sink| {
+            match table::lookup(fd) {
+                Entry::Datagram(sock) if n >= 0 => with_vector(iov, n as usize, |sink| {
+                    if sink.left() == 0 { Ok(0) } else { datagram::recv(sock, sink, 0, |more| sink.receive_kernel(fd, usize::MAX, more)) }
+                }),
+                Entry::Stream(sock) if n >= 0 => with_vector(iov, n as usize, |sink| {
                     if sink.left() == 0 { Ok(0) } else { receive_vector(sock, sink, 0, || check((real().readv)(fd, iov, n))) }
                 }),
                 _ => (real().readv)(fd, iov, n),
@@ -71,8 +76,12 @@ export! {
     fn preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            match table::stream(fd) {
-                Some(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |sink| {
+            match table::lookup(fd) {
+                Entry::Datagram(_) if offset == -1 && flags & !RWF_OF_SOCKETS == 0 && flags & libc::RWF_NOWAIT == 0 => readv(fd, iov, n),
+                Entry::Datagram(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |sink| {
+                    datagram::recv(sock, sink, libc::MSG_DONTWAIT, |more| sink.receive_kernel(fd, usize::MAX, more | libc::MSG_DONTWAIT))
+                }),
+                Entry::Stream(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |sink| {
                     let nowait = if flags & libc::RWF_NOWAIT != 0 { libc::MSG_DONTWAIT } else { 0 };
                     if sink.left() == 0 { Ok(0) } else { receive_vector(sock, sink, nowait, || check((real().preadv2)(fd, iov, n, offset, flags))) }
                 }),
@@ -89,9 +98,10 @@ export! {
     fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            match table::stream(fd) {
-                None => (real().recv)(fd, buf, n, flags),
-                Some(sock) => with_buffer(buf, n, |sink| {
+            match table::lookup(fd) {
+                Entry::Plain | Entry::Epoll(_) => (real().recv)(fd, buf, n, flags),
+                Entry::Datagram(sock) => with_buffer(buf, n, |sink| datagram::recv(sock, sink, flags, |more| check((real().recv)(fd, buf, n, flags | more)))),
+                Entry::Stream(sock) => with_buffer(buf, n, |sink| {
                     sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
                     receive(sock, sink, flags, |more| check((real().recv)(fd, buf, n, flags | more)))
                 }),
@@ -102,7 +112,11 @@ export! {
     fn recvfrom(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            let Some(sock) = table::stream(fd) else { return (real().recvfrom)(fd, buf, n, flags, addr, len) };
+            let sock = match table::lookup(fd) {
+                Entry::Stream(sock) => sock,
+                Entry::Datagram(sock) => return with_buffer(buf, n, |sink| datagram::recvfrom(sock, sink, (buf, n), flags, addr, len)),
+                Entry::Plain | Entry::Epoll(_) => return (real().recvfrom)(fd, buf, n, flags, addr, len),
+            };
             let mut by_kernel = false;
             let ret = with_buffer(buf, n, |sink| {
                 sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));

@@ -3,9 +3,11 @@
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
+use super::datagram;
 use super::decode::{with_buffer, with_vector, with_whole_buffer};
 use super::receive::RWF_OF_SOCKETS;
-use crate::fd::table;
+use crate::fd::table::{self, Entry};
+use crate::socket::datagram::send as send_datagram;
 use crate::socket::{options, route, send::send as send_stream};
 use crate::sys::Errno;
 use crate::sys::errno::{Ret, check};
@@ -24,9 +26,10 @@ export! {
     fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            match table::stream(fd) {
-                None => (real().write)(fd, buf, n),
-                Some(sock) => with_whole_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, 0, || check((real().write)(fd, buf, n)))),
+            match table::lookup(fd) {
+                Entry::Plain | Entry::Epoll(_) => (real().write)(fd, buf, n),
+                Entry::Datagram(sock) => with_whole_buffer(buf.cast_mut(), n, |source| send_datagram(sock, source, 0, None, || check((real().write)(fd, buf, n)))),
+                Entry::Stream(sock) => with_whole_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, 0, || check((real().write)(fd, buf, n)))),
             }
         }
     }
@@ -34,8 +37,9 @@ export! {
     fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            match table::stream(fd) {
-                Some(sock) if n >= 0 => with_vector(iov, n as usize, |source| send_stream(sock, source, 0, || check((real().writev)(fd, iov, n)))),
+            match table::lookup(fd) {
+                Entry::Datagram(sock) if n >= 0 => with_vector(iov, n as usize, |source| send_datagram(sock, source, 0, None, || check((real().writev)(fd, iov, n)))),
+                Entry::Stream(sock) if n >= 0 => with_vector(iov, n as usize, |source| send_stream(sock, source, 0, || check((real().writev)(fd, iov, n)))),
                 _ => (real().writev)(fd, iov, n),
             }
         }
@@ -44,8 +48,9 @@ export! {
     fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            match table::stream(fd) {
-                Some(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |source| {
+            match table::lookup(fd) {
+                Entry::Datagram(_) if offset == -1 && flags & !RWF_OF_SOCKETS == 0 => writev(fd, iov, n),
+                Entry::Stream(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |source| {
                     let nowait = if flags & libc::RWF_NOWAIT != 0 { libc::MSG_DONTWAIT } else { 0 };
                     send_stream(sock, source, nowait, || check((real().pwritev2)(fd, iov, n, offset, flags)))
                 }),
@@ -62,10 +67,11 @@ export! {
     fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            match table::stream(fd) {
-                None => (real().send)(fd, buf, n, flags),
-                Some(_) if flags & libc::MSG_FASTOPEN != 0 => sendto(fd, buf, n, flags, core::ptr::null(), 0),
-                Some(sock) => with_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, flags, || check((real().send)(fd, buf, n, flags)))),
+            match table::lookup(fd) {
+                Entry::Plain | Entry::Epoll(_) => (real().send)(fd, buf, n, flags),
+                Entry::Datagram(sock) => with_buffer(buf.cast_mut(), n, |source| send_datagram(sock, source, flags, None, || check((real().send)(fd, buf, n, flags)))),
+                Entry::Stream(_) if flags & libc::MSG_FASTOPEN != 0 => sendto(fd, buf, n, flags, core::ptr::null(), 0),
+                Entry::Stream(sock) => with_buffer(buf.cast_mut(), n, |source| send_stream(sock, source, flags, || check((real().send)(fd, buf, n, flags)))),
             }
         }
     }
@@ -73,7 +79,14 @@ export! {
     fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, addr: *const sockaddr, len: socklen_t) -> ssize_t {
         // SAFETY: as the caller says.
         unsafe {
-            let Some(sock) = table::stream(fd) else { return (real().sendto)(fd, buf, n, flags, addr, len) };
+            let sock = match table::lookup(fd) {
+                Entry::Stream(sock) => sock,
+                Entry::Datagram(sock) => {
+                    let kernel = || check((real().sendto)(fd, buf, n, flags, addr, len));
+                    return with_buffer(buf.cast_mut(), n, |source| datagram::sendto(sock, source, flags, addr, len, kernel));
+                }
+                Entry::Plain | Entry::Epoll(_) => return (real().sendto)(fd, buf, n, flags, addr, len),
+            };
             let fast_open = flags & libc::MSG_FASTOPEN;
             if fast_open != 0 {
                 route::pin(sock);

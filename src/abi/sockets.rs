@@ -6,16 +6,16 @@ use libc::{sockaddr, socklen_t};
 use super::decode;
 use crate::fd::table::{self, Entry};
 use crate::socket::options::Set;
-use crate::socket::{end, life, options};
+use crate::socket::{datagram, end, life, options};
 use crate::sys::errno::{check, encode, preserved};
 use crate::sys::real::real;
 
 /// Puts a new descriptor into the table.
 fn register(fd: c_int, family: c_int, kind: c_int, protocol: c_int) {
     preserved(|| {
-        let sock = if life::is_ours(family, kind, protocol) { life::create(fd, family, kind & libc::SOCK_NONBLOCK != 0) } else { None };
-        match sock {
-            Some(sock) => table::set_stream(fd, sock),
+        let ours = life::kind(family, kind, protocol);
+        match ours.and_then(|ours| life::create(fd, family, ours, kind & libc::SOCK_NONBLOCK != 0)) {
+            Some(sock) => table::set_socket(fd, sock),
             None => table::set_plain(fd),
         }
     });
@@ -31,7 +31,7 @@ unsafe fn accept_with(fd: c_int, flags: c_int, call: impl FnOnce() -> c_int) -> 
                 _ => None,
             };
             match accepted {
-                Some(sock) => table::set_stream(new, sock),
+                Some(sock) => table::set_socket(new, sock),
                 None => table::forget(new),
             }
         });
@@ -55,9 +55,9 @@ export! {
             let ret = (real().socketpair)(domain, kind, protocol, fds);
             if ret == 0 {
                 let both = [*fds, *fds.add(1)];
-                let ours = domain == libc::AF_UNIX && life::is_ours(domain, kind, protocol);
+                let ours = domain == libc::AF_UNIX && life::kind(domain, kind, protocol).is_some();
                 preserved(|| match if ours { life::pair(both, kind & libc::SOCK_NONBLOCK != 0) } else { None } {
-                    Some(socks) => socks.into_iter().for_each(|sock| table::set_stream(sock.fd, sock)),
+                    Some(socks) => socks.into_iter().for_each(|sock| table::set_socket(sock.fd, sock)),
                     None => both.into_iter().for_each(table::set_plain),
                 });
             }
@@ -67,7 +67,11 @@ export! {
 
     fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
         // SAFETY: as the caller says.
-        unsafe { (real().bind)(fd, addr, len) }
+        let ret = unsafe { (real().bind)(fd, addr, len) };
+        if ret == 0 && let Entry::Datagram(sock) = table::lookup(fd) {
+            preserved(|| datagram::named(sock));
+        }
+        ret
     }
 
     fn listen(fd: c_int, backlog: c_int) -> c_int {
@@ -92,6 +96,9 @@ export! {
     fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
         // SAFETY: as the caller says.
         let ret = unsafe { check((real().connect)(fd, addr, len) as isize) };
+        if let Entry::Datagram(sock) = table::lookup(fd) {
+            preserved(|| datagram::named(sock));
+        }
         if let Some(sock) = table::stream(fd) {
             // SAFETY: the kernel has read the address, or refused the call.
             let (remote, family) = if ret == Err(crate::sys::Errno::EFAULT) { (None, None) } else { unsafe { decode::address(addr, len) } };
@@ -104,10 +111,11 @@ export! {
     }
 
     fn shutdown(fd: c_int, how: c_int) -> c_int {
-        match table::stream(fd) {
-            Some(sock) => encode(end::shutdown(sock, how)) as c_int,
+        match table::lookup(fd) {
+            Entry::Stream(sock) => encode(end::shutdown(sock, how)) as c_int,
+            Entry::Datagram(sock) => encode(datagram::shutdown(sock, how)) as c_int,
             // SAFETY: plain numbers.
-            None => unsafe { (real().shutdown)(fd, how) },
+            _ => unsafe { (real().shutdown)(fd, how) },
         }
     }
 
@@ -146,7 +154,7 @@ export! {
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int {
         // SAFETY: as the caller says.
         unsafe {
-            let Some(sock) = table::stream(fd) else { return (real().setsockopt)(fd, level, name, value, len) };
+            let Some(sock) = table::socket(fd) else { return (real().setsockopt)(fd, level, name, value, len) };
             let int = (len as usize >= size_of::<c_int>() && decode::is_there(value.cast::<c_int>())).then(|| value.cast::<c_int>().read_unaligned());
             match options::set(sock, level, name, int) {
                 Set::Done => 0,

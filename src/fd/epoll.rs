@@ -175,7 +175,7 @@ pub fn after_fork() {
 pub fn ctl(ep: c_int, op: c_int, fd: c_int, event: Option<(u32, u64)>) -> Option<Ret> {
     let table::Entry::Epoll(number) = table::lookup(ep) else {
         // An instance that we do not see into: the socket must stay where the kernel sees it.
-        if let Some(sock) = table::stream(fd) {
+        if let Some(sock) = table::socket(fd) {
             route::pin(sock);
         }
         return None;

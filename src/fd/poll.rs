@@ -30,7 +30,7 @@ fn kind(fd: c_int) -> Kind {
         return Kind::Kernel;
     }
     match table::lookup(fd) {
-        Entry::Stream(sock) => ready::on_ring(sock).map_or(Kind::Kernel, Kind::Ring),
+        Entry::Stream(sock) | Entry::Datagram(sock) => ready::on_ring(sock).map_or(Kind::Kernel, Kind::Ring),
         Entry::Epoll(number) if epoll::has_sockets(number) => Kind::Epoll(number),
         Entry::Epoll(_) | Entry::Plain => Kind::Kernel,
     }
@@ -142,7 +142,7 @@ impl PollSet<'_> {
                 Kind::Ring(ep) => {
                     // A doorbell is left for others who poll the same socket, unless it says nothing to us.
                     let over = r.revents & (POLLRDHUP | POLLHUP | POLLERR) != 0;
-                    if over || (r.revents != 0 && ep.readiness().bits & (f.events | ALWAYS) == 0) {
+                    if over || (r.revents & POLLIN != 0 && ep.is_mailbox()) || (r.revents != 0 && ep.readiness().bits & (f.events | ALWAYS) == 0) {
                         ep.look_at_anchor();
                     }
                     let ready = ep.readiness();

@@ -2,7 +2,7 @@
 //!
 //! | bits | meaning |
 //! |---|---|
-//! | 0..8 | 0: not looked at yet; 1: none of ours; 2: stream socket; 3: epoll instance |
+//! | 0..8 | 0: not looked at yet; 1: none of ours; 2: stream socket; 3: epoll instance; 4: datagram socket |
 //! | 8..32 | PCB, or number of the instance |
 //! | 32..56 | generation of the PCB |
 //!
@@ -32,13 +32,29 @@ const UNKNOWN: u64 = 0;
 const PLAIN: u64 = 1;
 const STREAM: u64 = 2;
 const EPOLL: u64 = 3;
+const DATAGRAM: u64 = 4;
 
 /// What a descriptor is.
 #[derive(Clone, Copy)]
 pub enum Entry {
     Plain,
     Stream(Sock),
+    Datagram(Sock),
     Epoll(u32),
+}
+
+impl Entry {
+    /// The socket, of whatever kind.
+    pub fn socket(self) -> Option<Sock> {
+        match self {
+            Entry::Stream(sock) | Entry::Datagram(sock) => Some(sock),
+            Entry::Plain | Entry::Epoll(_) => None,
+        }
+    }
+
+    fn of(sock: Sock) -> Entry {
+        if sock.pcb.has(flag::DATAGRAM) { Entry::Datagram(sock) } else { Entry::Stream(sock) }
+    }
 }
 
 #[inline(always)]
@@ -55,8 +71,13 @@ fn put(fd: c_int, value: u64) {
     }
 }
 
-fn stream_word(name: Name) -> u64 {
-    STREAM | u64::from(name.index & 0xff_ffff) << 8 | u64::from(name.generation & 0xff_ffff) << 32
+fn socket_word(sock: Sock) -> u64 {
+    let (kind, name) = (if sock.pcb.has(flag::DATAGRAM) { DATAGRAM } else { STREAM }, sock.name());
+    word_of(kind, name)
+}
+
+fn word_of(kind: u64, name: Name) -> u64 {
+    kind | u64::from(name.index & 0xff_ffff) << 8 | u64::from(name.generation & 0xff_ffff) << 32
 }
 
 /// The meaning of a word that says something, `None` for one that is stale or says nothing.
@@ -66,6 +87,7 @@ fn decode(fd: c_int, value: u64) -> Option<Entry> {
     match value & 0xff {
         PLAIN => Some(Entry::Plain),
         STREAM => Some(Entry::Stream(Sock::find(arena()?, number, (value >> 32) as u32, fd)?)),
+        DATAGRAM => Some(Entry::Datagram(Sock::find(arena()?, number, (value >> 32) as u32, fd)?)),
         EPOLL => Some(Entry::Epoll(number)),
         _ => None,
     }
@@ -87,13 +109,19 @@ pub fn stream(fd: c_int) -> Option<Sock> {
     }
 }
 
+/// The socket `fd` is, of whatever kind, if it is one of ours.
+#[inline]
+pub fn socket(fd: c_int) -> Option<Sock> {
+    lookup(fd).socket()
+}
+
 /// Looks at a descriptor for the first time.
 #[cold]
 #[inline(never)]
 fn classify(fd: c_int) -> Entry {
-    let entry = crate::sys::errno::preserved(|| life::adopt(fd)).map_or(Entry::Plain, Entry::Stream);
+    let entry = crate::sys::errno::preserved(|| life::adopt(fd)).map_or(Entry::Plain, Entry::of);
     match entry {
-        Entry::Stream(sock) => set_stream(fd, sock),
+        Entry::Stream(sock) | Entry::Datagram(sock) => set_socket(fd, sock),
         // What is not open may be opened by anybody.
         _ if call::file_flags(fd).is_err() => {}
         _ => put(fd, PLAIN),
@@ -101,9 +129,9 @@ fn classify(fd: c_int) -> Entry {
     entry
 }
 
-/// `fd` is a stream socket.
-pub fn set_stream(fd: c_int, sock: Sock) {
-    put(fd, stream_word(sock.name()));
+/// `fd` is a socket.
+pub fn set_socket(fd: c_int, sock: Sock) {
+    put(fd, socket_word(sock));
 }
 
 /// `fd` is an epoll instance.
@@ -147,9 +175,9 @@ pub fn retire(fd: c_int) -> Retired {
     let Some(w) = word(fd).filter(|_| !thread::borrows_memory()) else { return Retired::Nothing };
     let entry = decode(fd, w.swap(UNKNOWN, Ordering::AcqRel));
     match entry {
-        Some(Entry::Stream(sock)) => {
+        Some(Entry::Stream(sock) | Entry::Datagram(sock)) => {
             // The kernel keeps a registration while any descriptor of the socket is open.
-            let other = if sock.pcb.descriptors.load(Ordering::Relaxed) > 1 { streams().find(|s| s.index == sock.index) } else { None };
+            let other = if sock.pcb.descriptors.load(Ordering::Relaxed) > 1 { sockets().find(|s| s.index == sock.index) } else { None };
             match other {
                 Some(other) => epoll::rehome(fd, other),
                 None => epoll::forget(fd),
@@ -177,9 +205,9 @@ pub fn duplicate(from: c_int, to: c_int) {
         return;
     }
     match lookup(from) {
-        Entry::Stream(sock) => {
+        Entry::Stream(sock) | Entry::Datagram(sock) => {
             life::duplicated(sock);
-            set_stream(to, sock);
+            set_socket(to, sock);
         }
         Entry::Epoll(number) => {
             epoll::duplicated(number);
@@ -189,13 +217,10 @@ pub fn duplicate(from: c_int, to: c_int) {
     }
 }
 
-/// Every stream socket that is open here.
-pub fn streams() -> impl Iterator<Item = Sock> {
+/// Every socket of ours that is open here.
+pub fn sockets() -> impl Iterator<Item = Sock> {
     let words = TABLE.get().copied().unwrap_or(&[]);
-    words.iter().take(HIGH.load(Ordering::Relaxed)).enumerate().filter_map(|(fd, w)| match decode(fd as c_int, w.load(Ordering::Acquire)) {
-        Some(Entry::Stream(sock)) => Some(sock),
-        _ => None,
-    })
+    words.iter().take(HIGH.load(Ordering::Relaxed)).enumerate().filter_map(|(fd, w)| decode(fd as c_int, w.load(Ordering::Acquire))?.socket())
 }
 
 /// Every descriptor of an epoll instance, with the instance's number.
@@ -210,7 +235,7 @@ fn epolls() -> impl Iterator<Item = (c_int, u32)> {
 /// Before another process gets copies of our descriptors: from now on only the kernel knows when a socket
 /// ends.
 pub fn share_all() {
-    for sock in streams() {
+    for sock in sockets() {
         if !sock.pcb.has(flag::SHARED) {
             sock.pcb.set(flag::SHARED);
         }
@@ -219,7 +244,7 @@ pub fn share_all() {
 
 /// Before this process gives up system calls that the way to the ring needs.
 pub fn confine_all() {
-    for sock in streams() {
+    for sock in sockets() {
         route::pin(sock);
         sock.pcb.set(flag::CONFINED);
     }

@@ -86,6 +86,20 @@ pub mod flag {
     pub const APPEND: u32 = 1 << 18;
     /// An AF_UNIX socket.
     pub const UNIX: u32 = 1 << 19;
+    /// A datagram socket.
+    pub const DATAGRAM: u32 = 1 << 20;
+    /// The kernel may have a datagram or an error for it, which comes first.
+    pub const KERNEL_NEWS: u32 = 1 << 21;
+    /// Its datagrams leave by the kernel: an option asks for what only that can do.
+    pub const SENDS_BY_KERNEL: u32 = 1 << 22;
+    /// The beginning of a datagram waits in the kernel for the rest (MSG_MORE).
+    pub const CORKED: u32 = 1 << 23;
+    /// IPV6_V6ONLY.
+    pub const V6ONLY: u32 = 1 << 24;
+    /// Others may receive what is sent to its port: the kernel chooses.
+    pub const NOT_ALONE: u32 = 1 << 25;
+    /// An earlier datagram through the kernel may have come back with an error.
+    pub const ERROR_DUE: u32 = 1 << 26;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }

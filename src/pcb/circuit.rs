@@ -30,7 +30,8 @@ pub struct Circuit {
     pub in_use: AtomicU32,
     /// The next in the chain of freed ones.
     pub(super) next: AtomicU32,
-    _pad: u32,
+    /// 1 where it is the mailbox of one datagram socket, on side 0: the direction from side 1 alone is used, by anybody.
+    pub is_mailbox: AtomicU32,
     /// For each side: who of several receivers, and of several senders, sleeps on the anchor.
     roles: [[PiLock; 2]; 2],
     _rest: [u64; 10],
@@ -109,6 +110,7 @@ impl Circuit {
             self.pcbs[side].store(pcb, Ordering::Relaxed);
             self.ends[side].store(End::Open as u32, Ordering::Relaxed);
         }
+        self.is_mailbox.store(u32::from(pcbs[1] == 0), Ordering::Relaxed);
         self.in_use.store(1, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
     }

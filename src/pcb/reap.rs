@@ -10,6 +10,7 @@ use super::circuit::{End, Link, circuit};
 use super::key::Address;
 use super::table;
 use crate::shm::arena::TableLock;
+use crate::shm::owner::Me;
 use crate::shm::{Arena, blocks, owner};
 use crate::sys::diag;
 use crate::transport::notifier;
@@ -75,7 +76,13 @@ fn leave_circuit(lock: &TableLock, link: Link, how: End) {
     let Some(c) = circuit(lock.arena, link.circuit).filter(|c| c.generation.load(Ordering::Acquire) == link.generation) else { return };
     c.set_end(link.side, how);
     c.pcbs[link.side].store(0, Ordering::Release);
-    if c.pcbs[1 - link.side].load(Ordering::Acquire) == 0 {
+    if c.pcbs[1 - link.side].load(Ordering::Acquire) != 0 {
+        return;
+    }
+    // A mailbox may have a sender in the middle of a datagram: then its memory is left to a later sweep.
+    let is_mailbox = c.is_mailbox.load(Ordering::Relaxed) != 0;
+    let sending = c.from_side(1).writer.lock.try_acquire(Me::bootstrap().owner());
+    if !is_mailbox || sending.is_some_and(|held| !held.is_nested()) {
         table::free_circuit(lock, link.circuit);
     }
 }
@@ -118,7 +125,9 @@ pub fn is_held_by_any(arena: &Arena, p: &Pcb) -> bool {
         diag::End { ip, port: a.port }
     };
     let any_as_v6 = |a: Address| if p.has(flag::INET6) && a.is_any() { Address { low: 0, ..a } } else { a };
-    let held = diag::tcp_is_held(p.has(flag::INET6), end(any_as_v6(key.local)), end(any_as_v6(key.remote)), p.cookie.load(Ordering::Relaxed));
+    let ends = [end(any_as_v6(key.local)), end(any_as_v6(key.remote))];
+    let protocol = if p.has(flag::DATAGRAM) { libc::IPPROTO_UDP } else { libc::IPPROTO_TCP };
+    let held = diag::is_held(protocol, p.has(flag::INET6), ends, p.cookie.load(Ordering::Relaxed));
     held.unwrap_or_else(|| !owner_dead())
 }
 

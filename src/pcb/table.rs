@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::block::{Pcb, State, pcb};
+use super::block::{Pcb, State, flag, pcb};
 use super::circuit::{Circuit, Link, circuit};
 use super::key::{Address, Key};
 use crate::shm::arena::TableLock;
@@ -119,6 +119,9 @@ pub fn free(lock: &TableLock, index: u32) {
         chain.remove(lock, index);
     }
     p.generation.fetch_add(1, Ordering::AcqRel);
+    if p.has(flag::DATAGRAM) {
+        datagrams_changed(arena);
+    }
     p.link.store(0, Ordering::Release);
     p.set_state(State::Free);
     let pool = &arena.header().pcbs;
@@ -205,14 +208,76 @@ pub fn by_inode(arena: &Arena, inode: u64) -> Option<(u32, &Pcb)> {
     Chain::of_connection(arena, &key)?.iter().find(|(_, p)| p.addresses() == key && p.state() != State::Free)
 }
 
+/// Makes a datagram socket findable by its local port, with the addresses it has now.
+pub fn bind_datagram(lock: &TableLock, index: u32, key: Key) {
+    let Some(p) = pcb(lock.arena, index) else { return };
+    unbind(lock, index);
+    p.set_addresses(key);
+    p.set_state(if key.remote.port != 0 { State::Established } else { State::Closed });
+    if key.local.port != 0
+        && let Some(chain) = Chain::of_port(lock.arena, key.local.port)
+    {
+        chain.insert(lock, index);
+    }
+    datagrams_changed(lock.arena);
+}
+
+/// Who receives which datagrams has changed: senders look again.
+pub fn datagrams_changed(arena: &Arena) {
+    arena.header().datagram_epoch.fetch_add(1, Ordering::SeqCst);
+}
+
+/// How well a datagram socket fits a datagram from `from` to `to`, in the order that Linux looks in (udp4_lib_lookup2 and
+/// compute_score of net/ipv4/udp.c): a local address of its own before any address, then a connected one. `None` where it
+/// does not fit.
+fn fit(p: &Pcb, to: Address, from: Address) -> Option<u32> {
+    let key = p.addresses();
+    let is_v4 = matches!(to.ip(), core::net::IpAddr::V4(_));
+    let is_family = if is_v4 { !(p.has(flag::INET6) && p.has(flag::V6ONLY)) } else { p.has(flag::INET6) };
+    let local_is_any = key.local.is_any();
+    let is_mine = key.local.port == to.port && (key.local == to || local_is_any);
+    let is_from = key.remote.port == 0 || key.remote == from;
+    if !(p.has(flag::DATAGRAM) && is_family && is_mine && is_from) {
+        return None;
+    }
+    Some(u32::from(!local_is_any) * 4 + u32::from(key.remote.port != 0) * 2 + u32::from(is_v4 != p.has(flag::INET6)))
+}
+
+/// The PCB that a datagram finds: the one that fits best. `None` as well where several fit equally well.
+pub fn datagram(arena: &Arena, to: Address, from: Address) -> Option<(u32, &Pcb)> {
+    let (mut best, mut best_fit, mut is_shared) = (None, 0, false);
+    for (index, p) in Chain::of_port(arena, to.port)?.iter() {
+        let Some(fit) = fit(p, to, from) else { continue };
+        match best {
+            Some(_) if fit < best_fit => {}
+            Some(_) if fit == best_fit => is_shared = true,
+            _ => (best, best_fit, is_shared) = (Some((index, p)), fit, false),
+        }
+    }
+    best.filter(|_| !is_shared)
+}
+
+/// Gives a datagram socket a mailbox. False where there is no room.
+pub fn give_mailbox(lock: &TableLock, index: u32) -> bool {
+    let Some(p) = pcb(lock.arena, index) else { return false };
+    let Some((circuit, generation)) = new_circuit(lock, [index, 0]) else { return false };
+    p.link.store(Link { circuit, side: 0, generation }.word(), Ordering::Release);
+    true
+}
+
+fn new_circuit(lock: &TableLock, sides: [u32; 2]) -> Option<(u32, u32)> {
+    let arena = lock.arena;
+    let pool = &arena.header().circuits;
+    let index = take_entry(lock, pool, CIRCUITS, |i| Some(circuit(arena, i)?.next.load(Ordering::Relaxed)))?;
+    let generation = circuit(arena, index)?.reset(sides);
+    Some((index, generation))
+}
+
 /// Joins two PCBs by a new circuit, `sides[0]` being the one that completes it. False where there is no room.
 pub fn join(lock: &TableLock, sides: [u32; 2]) -> bool {
     let arena = lock.arena;
     let (Some(a), Some(b)) = (pcb(arena, sides[0]), pcb(arena, sides[1])) else { return false };
-    let pool = &arena.header().circuits;
-    let index = take_entry(lock, pool, CIRCUITS, |i| Some(circuit(arena, i)?.next.load(Ordering::Relaxed)));
-    let Some((index, c)) = index.and_then(|i| Some((i, circuit(arena, i)?))) else { return false };
-    let generation = c.reset(sides);
+    let Some((index, generation)) = new_circuit(lock, sides) else { return false };
     for (side, p) in [a, b].into_iter().enumerate() {
         p.link.store(Link { circuit: index, side, generation }.word(), Ordering::Release);
     }

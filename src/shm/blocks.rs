@@ -14,6 +14,8 @@ use super::layout::{BLOCKS_OFF, CLASSES, DESCRIPTORS, PAGE_BYTES, Pool, Table};
 /// A size of block: 0, 1, 2, 3 for 4 KiB, 64 KiB, 256 KiB, 1 MiB.
 pub type Class = usize;
 
+pub const LARGEST: Class = CLASSES - 1;
+
 /// Units of 4 KiB in a block of each class.
 const UNITS: [u32; CLASSES] = [1, 16, 64, 256];
 /// Free blocks of each class that keep their pages.

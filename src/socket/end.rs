@@ -140,6 +140,8 @@ impl Endpoint {
         let me = self.sock.me().owner();
         let _sending = self.tx.writer.lock.acquire(me, &System(self.sock.arena));
         let _receiving = self.rx.reader.lock.acquire(me, &System(self.sock.arena));
+        // Anybody may be sending to a mailbox.
+        let _sent_to = self.is_mailbox().then(|| self.rx.writer.lock.acquire(me, &System(self.sock.arena)));
         self.circuit.set_end(self.link.side, how);
     }
 
@@ -247,7 +249,8 @@ pub fn begin_close(sock: Sock) -> Option<Closing> {
         stats::fold(sock.arena, pcb);
         let unread = if ep.is_past_kernel() {
             // Doorbells nobody read would turn the anchor's FIN into a reset.
-            if pcb.has(flag::UNIX) {
+            if ep.is_mailbox() {
+            } else if pcb.has(flag::UNIX) {
                 while !shared && ep.take_doorbells() > 0 {}
             } else if !shared {
                 while call::recv_scratch(sock.fd, libc::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
@@ -256,7 +259,7 @@ pub fn begin_close(sock: Sock) -> Option<Closing> {
         } else {
             call::ioctl_int(sock.fd, libc::FIONREAD).is_ok_and(|n| n > 0)
         };
-        how = if pcb.has(flag::LINGER_RESET) || unread { End::Reset } else { End::Clean };
+        how = if (pcb.has(flag::LINGER_RESET) || unread) && !ep.is_mailbox() { End::Reset } else { End::Clean };
         if !shared {
             ep.end_ours(how);
         }

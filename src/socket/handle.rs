@@ -12,7 +12,7 @@ use crate::shm::owner::Me;
 use crate::sys::thread;
 use crate::transport::direction::Direction;
 
-/// A stream socket of this process.
+/// A socket of this process.
 #[derive(Clone, Copy)]
 pub struct Sock {
     pub arena: &'static Arena,
@@ -81,6 +81,12 @@ impl Sock {
 }
 
 impl Endpoint {
+    /// Whether it is a datagram socket's mailbox.
+    #[inline]
+    pub fn is_mailbox(&self) -> bool {
+        self.sock.pcb.has(block::flag::DATAGRAM)
+    }
+
     /// How the other end ended.
     #[inline]
     pub fn peer_end(&self) -> End {

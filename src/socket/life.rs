@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use libc::c_int;
 
 use super::handle::Sock;
-use super::{end, options, route};
+use super::{datagram, end, options, route};
 use crate::net::host;
 use crate::pcb::block::{State, flag};
 use crate::pcb::reap::{self, Name};
@@ -32,19 +32,26 @@ fn member() -> Option<(&'static Arena, Me)> {
     Some((arena, me))
 }
 
-/// Whether sockets of this kind are ours: streams over INET, INET6 and UNIX.
-pub fn is_ours(family: c_int, kind: c_int, protocol: c_int) -> bool {
-    let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
-    kind == libc::SOCK_STREAM
-        && match family {
-            libc::AF_INET | libc::AF_INET6 => matches!(protocol, 0 | libc::IPPROTO_TCP),
-            libc::AF_UNIX => true,
-            _ => false,
-        }
+/// The kinds of socket that are ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Over INET, INET6 and UNIX.
+    Stream,
+    /// Over INET and INET6: UDP.
+    Datagram,
+}
+
+/// What a socket made with such arguments is to us, if it is ours.
+pub fn kind(family: c_int, kind: c_int, protocol: c_int) -> Option<Kind> {
+    match (family, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) | (libc::AF_UNIX, libc::SOCK_STREAM, _) => Some(Kind::Stream),
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Some(Kind::Datagram),
+        _ => None,
+    }
 }
 
 /// A PCB for a new socket of a kind that is ours; `None` where it stays with the kernel.
-pub fn create(fd: c_int, family: c_int, nonblocking: bool) -> Option<Sock> {
+pub fn create(fd: c_int, family: c_int, kind: Kind, nonblocking: bool) -> Option<Sock> {
     if config::leaves_to_kernel() {
         return None;
     }
@@ -56,6 +63,7 @@ pub fn create(fd: c_int, family: c_int, nonblocking: bool) -> Option<Sock> {
     pcb.fd.store(fd as u32, Ordering::Relaxed);
     pcb.put(flag::NONBLOCK, nonblocking);
     pcb.put(flag::INET6, family == libc::AF_INET6);
+    pcb.put(flag::DATAGRAM, kind == Kind::Datagram);
     if let Some(inode) = inode {
         pcb.set(flag::UNIX);
         table::bind_inode(&lock, index, inode);
@@ -65,8 +73,8 @@ pub fn create(fd: c_int, family: c_int, nonblocking: bool) -> Option<Sock> {
 
 /// Both ends of socketpair(2).
 pub fn pair(fds: [c_int; 2], nonblocking: bool) -> Option<[Sock; 2]> {
-    let first = create(fds[0], libc::AF_UNIX, nonblocking)?;
-    let Some(second) = create(fds[1], libc::AF_UNIX, nonblocking) else {
+    let first = create(fds[0], libc::AF_UNIX, Kind::Stream, nonblocking)?;
+    let Some(second) = create(fds[1], libc::AF_UNIX, Kind::Stream, nonblocking) else {
         reap::release(first.arena, first.name(), End::Clean);
         return None;
     };
@@ -78,9 +86,7 @@ pub fn pair(fds: [c_int; 2], nonblocking: bool) -> Option<[Sock; 2]> {
 pub fn adopt(fd: c_int) -> Option<Sock> {
     let option = |name| call::int_option(fd, libc::SOL_SOCKET, name).ok();
     let family = option(libc::SO_DOMAIN)?;
-    if !is_ours(family, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?) {
-        return None;
-    }
+    let kind = kind(family, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?)?;
     let cookie = call::cookie(fd).ok()?;
     let nonblocking = call::file_flags(fd).ok()? & libc::O_NONBLOCK != 0;
     let (arena, me) = member()?;
@@ -92,9 +98,13 @@ pub fn adopt(fd: c_int) -> Option<Sock> {
         trace(format_args!("fd {fd}: adopted"));
         return Some(Sock { arena, index, pcb, fd });
     }
-    let sock = create(fd, family, nonblocking)?;
+    let sock = create(fd, family, kind, nonblocking)?;
     sock.pcb.set(flag::SHARED);
     options::learn(sock);
+    if kind == Kind::Datagram {
+        datagram::named(sock);
+        return Some(sock);
+    }
     if option(libc::SO_ACCEPTCONN)? != 0 {
         listening(sock, 0);
     } else if family == libc::AF_UNIX {
@@ -119,7 +129,7 @@ pub fn listening(sock: Sock, backlog: c_int) {
 
 /// After accept(2) gave `fd`, with the socket it listened on if that is known.
 pub fn accepted(fd: c_int, listener: Option<Sock>, family: c_int, nonblocking: bool) -> Option<Sock> {
-    let sock = create(fd, family, nonblocking)?;
+    let sock = create(fd, family, Kind::Stream, nonblocking)?;
     sock.pcb.set(flag::ACCEPTED);
     match listener {
         Some(l) => options::inherit(sock, l),

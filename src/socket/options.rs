@@ -1,5 +1,6 @@
 //! Options and ioctls that the ring has to know of. Whatever is not named here is the kernel's alone.
 
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use libc::{
@@ -8,7 +9,7 @@ use libc::{
 };
 
 use super::handle::Sock;
-use super::{end, route};
+use super::{datagram, end, route};
 use crate::pcb::Address;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
@@ -26,6 +27,61 @@ const SO_TIMESTAMPNS_NEW: c_int = 64;
 const SO_TIMESTAMPING_NEW: c_int = 65;
 const TCP_ULP: c_int = 31;
 const TCP_CLOSE: u8 = 7;
+
+const UDP_GRO: c_int = 104;
+const SO_TXTIME: c_int = 61;
+const SO_DETACH_REUSEPORT_BPF: c_int = 68;
+
+/// What a datagram socket asks to be told beside its datagrams, or how they are chosen: they come through the kernel then.
+const RECEIVED_BY_KERNEL: [(c_int, c_int); 32] = [
+    (SOL_SOCKET, libc::SO_ATTACH_FILTER),
+    (SOL_SOCKET, libc::SO_ATTACH_BPF),
+    (SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF),
+    (SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_EBPF),
+    (SOL_SOCKET, SO_DETACH_REUSEPORT_BPF),
+    (SOL_SOCKET, libc::SO_BINDTODEVICE),
+    (SOL_SOCKET, libc::SO_PEEK_OFF),
+    (SOL_SOCKET, libc::SO_RXQ_OVFL),
+    (SOL_SOCKET, SO_TIMESTAMP_OLD),
+    (SOL_SOCKET, SO_TIMESTAMPNS_OLD),
+    (SOL_SOCKET, SO_TIMESTAMPING_OLD),
+    (SOL_SOCKET, SO_TIMESTAMP_NEW),
+    (SOL_SOCKET, SO_TIMESTAMPNS_NEW),
+    (SOL_SOCKET, SO_TIMESTAMPING_NEW),
+    (libc::IPPROTO_IP, libc::IP_PKTINFO),
+    (libc::IPPROTO_IP, libc::IP_RECVTTL),
+    (libc::IPPROTO_IP, libc::IP_RECVTOS),
+    (libc::IPPROTO_IP, libc::IP_RECVOPTS),
+    (libc::IPPROTO_IP, libc::IP_RETOPTS),
+    (libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR),
+    (libc::IPPROTO_IP, IP_CHECKSUM),
+    (libc::IPPROTO_IP, IP_RECVFRAGSIZE),
+    (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVRTHDR),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPOPTS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVDSTOPTS),
+    (libc::IPPROTO_UDP, UDP_GRO),
+    (libc::IPPROTO_UDP, libc::UDP_ENCAP),
+    (libc::IPPROTO_IPV6, IPV6_FLOWINFO),
+];
+const IP_CHECKSUM: c_int = 23;
+const IP_RECVFRAGSIZE: c_int = 25;
+const IPV6_FLOWINFO: c_int = 11;
+
+/// What a datagram socket asks of its own datagrams that only the kernel does.
+const SENT_BY_KERNEL: [(c_int, c_int); 8] = [
+    (libc::IPPROTO_UDP, libc::UDP_CORK),
+    (libc::IPPROTO_UDP, libc::UDP_SEGMENT),
+    (SOL_SOCKET, libc::SO_BINDTODEVICE),
+    (SOL_SOCKET, libc::SO_ZEROCOPY),
+    (SOL_SOCKET, SO_TXTIME),
+    (SOL_SOCKET, SO_TIMESTAMPING_OLD),
+    (SOL_SOCKET, SO_TIMESTAMPING_NEW),
+    (libc::IPPROTO_IP, libc::IP_OPTIONS),
+];
 
 /// What the kernel puts beside the bytes of an AF_UNIX stream: it must carry them.
 const UNIX_KERNELS_ALONE: [c_int; 5] = [libc::SO_PASSCRED, libc::SO_PASSSEC, libc::SO_PEEK_OFF, SO_PASSPIDFD, SO_INQ];
@@ -69,6 +125,15 @@ pub fn inherit(sock: Sock, from: Sock) {
 
 /// Reads the options of a socket whose past is not known.
 pub fn learn(sock: Sock) {
+    if sock.pcb.has(flag::DATAGRAM) {
+        let is_set = |&(level, option): &(c_int, c_int)| call::int_option(sock.fd, level, option).is_ok_and(|value| value != 0);
+        if RECEIVED_BY_KERNEL.iter().any(is_set) {
+            route::pin(sock);
+        }
+        if SENT_BY_KERNEL.iter().any(is_set) {
+            sock.pcb.set(flag::SENDS_BY_KERNEL);
+        }
+    }
     for option in [SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_OOBINLINE, SO_LINGER] {
         note(sock, SOL_SOCKET, option);
     }
@@ -99,6 +164,9 @@ pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set
     if sock.pcb.has(flag::UNIX) {
         return set_unix(sock, level, option, value, doorbells);
     }
+    if sock.pcb.has(flag::DATAGRAM) {
+        return set_datagram(sock, level, option, value);
+    }
     if KERNELS_ALONE.contains(&(level, option)) {
         // As by a kernel that was built without; a ULP is a module that it cannot find.
         let missing = if option == TCP_ULP { Errno::ENOENT } else { Errno::ENOPROTOOPT };
@@ -125,6 +193,16 @@ pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set
     };
     sock.pcb.put(bit, value != 0);
     if doorbells { Set::Done } else { Set::Kernel }
+}
+
+fn set_datagram(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
+    if RECEIVED_BY_KERNEL.contains(&(level, option)) && value != Some(0) {
+        route::pin(sock);
+    }
+    if SENT_BY_KERNEL.contains(&(level, option)) && value != Some(0) {
+        sock.pcb.set(flag::SENDS_BY_KERNEL);
+    }
+    Set::Kernel
 }
 
 fn set_unix(sock: Sock, level: c_int, option: c_int, value: Option<c_int>, doorbells: bool) -> Set {
@@ -157,7 +235,8 @@ pub fn note(sock: Sock, level: c_int, option: c_int) {
         (SOL_SOCKET, SO_RCVBUF | SO_RCVBUFFORCE) => {
             pcb.rcvbuf.store(call::int_option(sock.fd, level, SO_RCVBUF).unwrap_or(0) as u32, Ordering::Relaxed)
         }
-        _ if pcb.has(flag::UNIX) && (level, option) != (SOL_SOCKET, SO_RCVLOWAT) => {}
+        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if pcb.has(flag::DATAGRAM) => pcb.put(flag::V6ONLY, int() != 0),
+        _ if pcb.has(flag::UNIX | flag::DATAGRAM) && (level, option) != (SOL_SOCKET, SO_RCVLOWAT) => {}
         (SOL_SOCKET, SO_LINGER) => {
             let [on, seconds] = call::linger(sock.fd).unwrap_or([0, 0]);
             pcb.put(flag::LINGER_RESET, on != 0 && seconds == 0);
@@ -176,7 +255,7 @@ fn timeout_ns(sock: Sock, option: c_int) -> u64 {
 /// The value of an integer option that the ring knows better than the anchor.
 pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
     let pcb = sock.pcb;
-    if !pcb.has(flag::ANCHOR_READY) || (pcb.has(flag::UNIX) && !(level == SOL_SOCKET && matches!(option, SO_RCVLOWAT | SO_ERROR))) {
+    if !pcb.has(flag::ANCHOR_READY) || pcb.has(flag::DATAGRAM) || (pcb.has(flag::UNIX) && !(level == SOL_SOCKET && matches!(option, SO_RCVLOWAT | SO_ERROR))) {
         return None;
     }
     match (level, option) {
@@ -199,7 +278,7 @@ pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
 
 /// The state that TCP_INFO shall tell (linux/tcp_states.h), where the anchor's is not the connection's.
 pub fn tcp_state(sock: Sock, level: c_int, option: c_int) -> Option<u8> {
-    if (level, option) != (IPPROTO_TCP, TCP_INFO) || sock.pcb.has(flag::UNIX) {
+    if (level, option) != (IPPROTO_TCP, TCP_INFO) || sock.pcb.has(flag::UNIX | flag::DATAGRAM) {
         return None;
     }
     let ep = sock.endpoint().filter(|ep| ep.is_on_ring())?;
@@ -222,6 +301,9 @@ pub fn is_over(sock: Sock) -> bool {
 
 /// Bytes that can be read now (FIONREAD), `None` where the kernel is to be asked.
 pub fn readable_bytes(sock: Sock) -> Option<c_int> {
+    if sock.pcb.has(flag::DATAGRAM) {
+        return datagram::readable_bytes(sock);
+    }
     let ep = sock.endpoint().filter(|ep| ep.rx.path().leads_to_ring() && !ep.has_left_ring())?;
     let (left, _) = ep.kernel_left(0);
     let queued = ep.rx.queued()?;
@@ -231,8 +313,20 @@ pub fn readable_bytes(sock: Sock) -> Option<c_int> {
 /// Bytes that the other end has not taken (SIOCOUTQ, tcp(7)): what is beyond its share of what may be queued, since
 /// the kernel counts what the other end has in its buffer as taken. `None` where the kernel is to be asked.
 pub fn unsent_bytes(sock: Sock) -> Option<c_int> {
+    if sock.pcb.has(flag::DATAGRAM) {
+        return None;
+    }
     let ep = sock.endpoint().filter(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)?;
     Some(ep.tx.queued()?.saturating_sub(ep.queue_bytes() / 2).min(c_int::MAX as u64) as c_int)
+}
+
+/// An address as the programs of such a socket write it.
+pub fn for_program(sock: Sock, address: Address) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(v4) if sock.pcb.has(flag::INET6) => v4.to_ipv6_mapped().into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port)
 }
 
 /// The socket's address family.
@@ -256,7 +350,7 @@ pub fn sends_by_ring(sock: Sock) -> bool {
 
 /// Whether the next byte to be read is at the urgent mark (SIOCATMARK), `None` where the kernel is to be asked.
 pub fn at_mark(sock: Sock) -> Option<c_int> {
-    let ep = sock.endpoint().filter(|ep| ep.is_past_kernel() && !sock.pcb.has(flag::UNIX))?;
+    let ep = sock.endpoint().filter(|ep| ep.is_past_kernel() && !sock.pcb.has(flag::UNIX | flag::DATAGRAM))?;
     Some(c_int::from(ep.is_at_mark()))
 }
 

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDBAND, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_short};
 
+use super::datagram;
 use super::handle::{Endpoint, Sock};
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
@@ -25,6 +26,9 @@ pub struct Readiness {
 
 /// The socket's end of a circuit if event loops must look at the ring for it: one direction is there.
 pub fn on_ring(sock: Sock) -> Option<Endpoint> {
+    if sock.pcb.has(flag::DATAGRAM) {
+        return datagram::mailbox(sock);
+    }
     let ep = sock.endpoint()?;
     if !ep.is_on_ring() {
         ep.become_aware();
@@ -43,6 +47,9 @@ impl Endpoint {
         let pcb = self.sock.pcb;
         if pcb.has(flag::UNIX) {
             return self.unix_readiness();
+        }
+        if self.is_mailbox() {
+            return self.datagram_readiness();
         }
         let (mut bits, mut ask) = (0, 0);
         self.settle_end();

@@ -217,7 +217,7 @@ impl Endpoint {
     /// Whether the other end last waited on the processor that this one last waited on: then it cannot answer
     /// while we look.
     #[inline(always)]
-    fn is_peer_here(&self) -> bool {
+    pub(super) fn is_peer_here(&self) -> bool {
         self.rx.produced.cpu.load(Ordering::Relaxed) == self.rx.consumed.cpu.load(Ordering::Relaxed)
     }
 

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::handle::{Endpoint, Sock};
 use super::stats::{COUNTERS, add};
-use super::unix;
+use super::{datagram, unix};
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::lock::Held;
@@ -277,7 +277,7 @@ impl Endpoint {
 
     /// Whether an event of the kernel's may be about data.
     pub fn may_have_kernel_data(&self) -> bool {
-        !self.is_past_kernel() || self.rx.path() == Path::Leaving
+        !self.is_past_kernel() || self.rx.path() == Path::Leaving || self.is_mailbox()
     }
 
     /// Whether everything that came through the kernel has been read.
@@ -291,6 +291,10 @@ impl Endpoint {
 pub fn pin(sock: Sock) -> bool {
     if sock.pcb.has(flag::UNIX) {
         return unix::pin(sock);
+    }
+    if sock.pcb.has(flag::DATAGRAM) {
+        datagram::pin(sock);
+        return true;
     }
     sock.pcb.set(flag::KERNEL_ONLY);
     let Some(ep) = sock.endpoint() else { return true };

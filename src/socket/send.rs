@@ -25,7 +25,6 @@ const DEFAULT_RCVBUF_BYTES: u64 = 131_072;
 /// The class of the segments that most streams flow through, and that of those which keep filling them: so
 /// large that what is written has left the writer's own cache for the one it shares with the reader.
 const COMMON: blocks::Class = 2;
-const LARGEST: blocks::Class = 3;
 const FULLS_BEFORE_LARGEST: u64 = 64;
 
 /// A sender that is never told to wake anybody looks after so many messages whether the other end is there.
@@ -191,7 +190,7 @@ impl Endpoint {
         let class = stream::class(self.tx);
         let fulls = self.tx.writer.fulls.load(Ordering::Relaxed).wrapping_add(1);
         self.tx.writer.fulls.store(fulls, Ordering::Relaxed);
-        if class < COMMON || (class < LARGEST && fulls.is_multiple_of(FULLS_BEFORE_LARGEST)) {
+        if class < COMMON || (class < blocks::LARGEST && fulls.is_multiple_of(FULLS_BEFORE_LARGEST)) {
             // A small segment is replaced at once: it costs less than waiting for it to be emptied.
             return self.append(class + 1) || stream::has_room_for(wanted, wait::room(self), stream::WHOLE_BYTES);
         }

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::pcb::block::flag;
 use crate::pcb::circuit::{Link, circuit};
 use crate::pcb::{Pcb, circuit::Circuit};
 use crate::shm::Arena;
@@ -30,16 +31,18 @@ pub struct Stats {
     pub doorbells: u64,
     /// Times a thread slept for a ring.
     pub sleeps: u64,
-    /// Connections that have reached the ring.
+    /// Connections that have reached the ring, and datagram sockets that have got a mailbox.
     pub circuits: u64,
+    /// Datagrams dropped because a mailbox was full.
+    pub drops: u64,
 }
 
-/// The process's counters that are not kept in circuits.
+/// The process's counters that are not kept in circuits: those of mailboxes are all here.
 pub struct Counters {
-    ring_tx_bytes: AtomicU64,
-    ring_tx_messages: AtomicU64,
-    ring_rx_bytes: AtomicU64,
-    ring_rx_messages: AtomicU64,
+    pub ring_tx_bytes: AtomicU64,
+    pub ring_tx_messages: AtomicU64,
+    pub ring_rx_bytes: AtomicU64,
+    pub ring_rx_messages: AtomicU64,
     pub kernel_tx_bytes: AtomicU64,
     pub kernel_tx_messages: AtomicU64,
     pub kernel_rx_bytes: AtomicU64,
@@ -47,6 +50,7 @@ pub struct Counters {
     pub doorbells: AtomicU64,
     pub sleeps: AtomicU64,
     pub circuits: AtomicU64,
+    pub drops: AtomicU64,
 }
 
 /// The counters.
@@ -62,6 +66,7 @@ pub static COUNTERS: Counters = Counters {
     doorbells: AtomicU64::new(0),
     sleeps: AtomicU64::new(0),
     circuits: AtomicU64::new(0),
+    drops: AtomicU64::new(0),
 };
 
 /// Adds to a counter.
@@ -89,7 +94,7 @@ fn moved(c: &Circuit, side: usize) -> [u64; 4] {
 }
 
 fn of_pcb(arena: &Arena, p: &Pcb) -> Option<[u64; 4]> {
-    let link = Link::of(p.link.load(Ordering::Acquire))?;
+    let link = Link::of(p.link.load(Ordering::Acquire)).filter(|_| !p.has(flag::DATAGRAM))?;
     let c = circuit(arena, link.circuit).filter(|c| c.generation.load(Ordering::Acquire) == link.generation)?;
     Some(moved(c, link.side))
 }
@@ -119,6 +124,7 @@ pub fn now<'a>(arena: Option<&'a Arena>, open: impl Iterator<Item = &'a Pcb>) ->
         doorbells: get(&c.doorbells),
         sleeps: get(&c.sleeps),
         circuits: get(&c.circuits),
+        drops: get(&c.drops),
     };
     let Some(arena) = arena else { return stats };
     for p in open {

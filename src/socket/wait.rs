@@ -330,6 +330,10 @@ impl Endpoint {
         if self.sock.pcb.has(flag::UNIX) {
             return self.look_at_unix_anchor();
         }
+        if self.is_mailbox() {
+            // What it is the next look asks the kernel.
+            return self.sock.pcb.set(flag::KERNEL_NEWS);
+        }
         if !self.is_past_kernel() {
             let is_reset = |bits| bits & (POLLHUP | POLLERR) != 0;
             if self.tx.path() == Path::Ring && preserved(|| call::poll_one(self.sock.fd, 0, Deadline::NOW).is_ok_and(is_reset)) {

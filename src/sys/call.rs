@@ -50,6 +50,71 @@ fn recv_to_scratch(fd: c_int, n: usize, flags: c_int) -> Ret {
     check(unsafe { (real().recv)(fd, scratch.as_mut_ptr().cast(), n, flags) })
 }
 
+/// What a datagram socket has to be received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Datagram {
+    /// A doorbell, which has been taken.
+    Doorbell,
+    /// A datagram, which has not.
+    Other,
+}
+
+/// Looks at the next datagram, without waiting.
+///
+/// # Errors
+/// `EAGAIN` where there is none; an error that the socket has to tell, which it then has told.
+pub fn next_datagram(fd: c_int, doorbell: [u64; 2]) -> Result<Datagram, Errno> {
+    let mut seen = [0u64; 2];
+    let n = size_of_val(&seen);
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    // SAFETY: the buffer is writable for its length.
+    let bytes = check(unsafe { (real().recv)(fd, seen.as_mut_ptr().cast(), n, flags) })?;
+    if bytes != n || seen != doorbell {
+        return Ok(Datagram::Other);
+    }
+    // SAFETY: as above.
+    check(unsafe { (real().recv)(fd, seen.as_mut_ptr().cast(), n, libc::MSG_DONTWAIT) })?;
+    Ok(Datagram::Doorbell)
+}
+
+/// Sends a doorbell to `to`, or to where the socket is connected, without blocking.
+pub fn send_doorbell(fd: c_int, doorbell: [u64; 2], to: Option<core::net::SocketAddr>) -> Ret {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let (name, len) = match to {
+        Some(to) => raw_address(to),
+        // SAFETY: an all-zero sockaddr_storage is valid.
+        None => (unsafe { core::mem::zeroed() }, 0),
+    };
+    let at = if len == 0 { core::ptr::null() } else { core::ptr::from_ref(&name).cast() };
+    // SAFETY: readable bytes, and a null or valid address with its length.
+    check(unsafe { (real().sendto)(fd, doorbell.as_ptr().cast(), size_of_val(&doorbell), flags, at, len) })
+}
+
+/// An Internet address as C has it.
+pub fn raw_address(address: core::net::SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    use core::net::SocketAddr;
+    // SAFETY: an all-zero sockaddr_storage is valid, and larger than what is written into it.
+    unsafe {
+        let mut name: libc::sockaddr_storage = core::mem::zeroed();
+        match address {
+            SocketAddr::V4(v4) => {
+                let to = &mut *(&raw mut name).cast::<libc::sockaddr_in>();
+                to.sin_family = libc::AF_INET as libc::sa_family_t;
+                to.sin_port = v4.port().to_be();
+                to.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+                (name, size_of::<libc::sockaddr_in>() as libc::socklen_t)
+            }
+            SocketAddr::V6(v6) => {
+                let to = &mut *(&raw mut name).cast::<libc::sockaddr_in6>();
+                to.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                to.sin6_port = v6.port().to_be();
+                to.sin6_addr.s6_addr = v6.ip().octets();
+                (name, size_of::<libc::sockaddr_in6>() as libc::socklen_t)
+            }
+        }
+    }
+}
+
 /// ppoll(2) on one descriptor until `deadline`; returns what it reports, 0 at the deadline.
 pub fn poll_one(fd: c_int, events: c_short, deadline: Deadline) -> Result<c_short, Errno> {
     let mut one = pollfd { fd, events, revents: 0 };

@@ -101,9 +101,11 @@ pub struct End {
     pub port: u16,
 }
 
-/// Whether some process holds the TCP socket with these addresses and this SO_COOKIE; `None` where the
-/// kernel cannot be asked. An IPv4 socket has its address in the last four bytes.
-pub fn tcp_is_held(inet6: bool, local: End, remote: End, cookie: u64) -> Option<bool> {
+/// Whether some process holds the socket of `protocol` (IPPROTO_TCP, IPPROTO_UDP) with these addresses, local and remote,
+/// and this SO_COOKIE; `None` where the kernel cannot be asked. An IPv4 socket has its address in the last four bytes.
+pub fn is_held(protocol: c_int, inet6: bool, [local, remote]: [End; 2], cookie: u64) -> Option<bool> {
+    // A UDP socket the kernel finds by what it would receive, from whom (udp_dump_one of net/ipv4/udp_diag.c).
+    let (local, remote) = if protocol == libc::IPPROTO_UDP { (remote, local) } else { (local, remote) };
     if is_confined() {
         return None;
     }
@@ -122,7 +124,7 @@ pub fn tcp_is_held(inet6: bool, local: End, remote: End, cookie: u64) -> Option<
         sequence: 1,
         port: 0,
         family: if inet6 { libc::AF_INET6 } else { libc::AF_INET } as u8,
-        protocol: libc::IPPROTO_TCP as u8,
+        protocol: protocol as u8,
         ext: 0,
         pad: 0,
         states: u32::MAX,
@@ -163,6 +165,51 @@ fn ask<T>(request: &T, answer: &mut [u32; 256]) -> Option<usize> {
         n
     };
     Some(usize::try_from(n).ok()? / 4)
+}
+
+/// How many UDP sockets of all processes are bound to `port`, whatever their addresses; `None` where the kernel cannot be
+/// asked.
+pub fn udp_sockets_at(port: u16) -> Option<usize> {
+    const NLM_F_DUMP: u16 = 0x300;
+    const NLMSG_DONE: u16 = 3;
+    if is_confined() {
+        return None;
+    }
+    let mut found = 0;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let request = Request {
+            length: size_of::<Request>() as u32,
+            kind: SOCK_DIAG_BY_FAMILY,
+            flags: NLM_F_REQUEST | NLM_F_DUMP,
+            sequence: 1,
+            port: 0,
+            family: family as u8,
+            protocol: libc::IPPROTO_UDP as u8,
+            ext: 0,
+            pad: 0,
+            states: u32::MAX,
+            local_port: port.to_be_bytes(),
+            remote_port: [0; 2],
+            local: [0; 16],
+            remote: [0; 16],
+            interface: 0,
+            cookie: [u32::MAX; 2],
+        };
+        // What does not fit into one answer is more than the few that are asked for.
+        let mut answer = [0u32; 256];
+        let words = ask(&request, &mut answer)?;
+        let mut at = 0;
+        while let (Some(&bytes), Some(&kind)) = (answer.get(at), answer.get(at + 1)) {
+            match kind as u16 {
+                _ if at >= words || bytes < 16 => break,
+                SOCK_DIAG_BY_FAMILY => found += 1,
+                NLMSG_DONE => break,
+                _ => return None,
+            }
+            at += (bytes as usize).div_ceil(4);
+        }
+    }
+    Some(found)
 }
 
 /// `struct nlmsghdr` and `struct unix_diag_req` (linux/unix_diag.h).

@@ -6,7 +6,6 @@
 //! |---|---|---|
 //! | 0 | 0..32 | bytes of the datagram |
 //! | | 32..48 | port of the sender |
-//! | | 48 | `AFTER_KERNEL` |
 //! | 1, 2 | | address of the sender |
 //!
 //! A record lies in one segment, and its place is published by one store: a sender killed before that has sent nothing.
@@ -32,25 +31,23 @@ const PATIENCE_NS: u64 = 50_000_000;
 pub struct Header {
     pub bytes: u32,
     pub port: u16,
-    /// What its sender sent before went through the kernel, and is to be read first.
-    pub after_kernel: bool,
     pub high: u64,
     pub low: u64,
 }
 
 impl Header {
     fn words(&self) -> [u64; HEADER_WORDS] {
-        [u64::from(self.bytes) | u64::from(self.port) << 32 | u64::from(self.after_kernel) << 48, self.high, self.low]
+        [u64::from(self.bytes) | u64::from(self.port) << 32, self.high, self.low]
     }
 
     fn of(words: [u64; HEADER_WORDS]) -> Header {
         let [first, high, low] = words;
-        Header { bytes: first as u32, port: (first >> 32) as u16, after_kernel: first >> 48 & 1 != 0, high, low }
+        Header { bytes: first as u32, port: (first >> 32) as u16, high, low }
     }
 }
 
 /// Bytes that a datagram takes in the ring.
-fn record_bytes(datagram: u64) -> u64 {
+pub fn record_bytes(datagram: u64) -> u64 {
     HEADER_BYTES + datagram.next_multiple_of(8)
 }
 

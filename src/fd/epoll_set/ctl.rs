@@ -15,7 +15,7 @@ pub(super) fn needs_token(events: u32, data: u64) -> bool {
 impl Set {
     /// The descriptor that a registration was made by may refer to its socket again.
     pub(super) fn come_home(&mut self, fd: c_int, entry: Entry) {
-        let Entry::Stream(sock) = entry else { return };
+        let Some(sock) = entry.socket() else { return };
         let back = self.homeless.iter().position(|&i| {
             let reg = self.regs.get(i as usize).filter(|r| r.number == fd);
             matches!(reg.map(|r| r.watch), Some(Watch::Ring(Endpoint { sock: its, .. }) | Watch::Unjoined(its)) if its.index == sock.index)
@@ -29,8 +29,8 @@ impl Set {
 
     /// Whether registration `index` is one of `entry`, and not of a socket that had its descriptor before.
     fn is_ring_of(&self, index: u32, entry: Entry) -> bool {
-        match (self.regs.get(index as usize).map(|r| r.watch), entry) {
-            (Some(Watch::Ring(endpoint)), Entry::Stream(sock)) => endpoint.sock.index == sock.index && endpoint.is_current(),
+        match (self.regs.get(index as usize).map(|r| r.watch), entry.socket()) {
+            (Some(Watch::Ring(endpoint)), Some(sock)) => endpoint.sock.index == sock.index && endpoint.is_current(),
             _ => false,
         }
     }
@@ -64,7 +64,7 @@ impl Set {
         let generation = self.regs.get(index as usize).map_or(0, |r| r.generation.wrapping_add(1));
         let watch = match entry {
             Entry::Plain => Watch::Kernel,
-            Entry::Stream(sock) => ready::on_ring(sock).map_or(Watch::Unjoined(sock), Watch::Ring),
+            Entry::Stream(sock) | Entry::Datagram(sock) => ready::on_ring(sock).map_or(Watch::Unjoined(sock), Watch::Ring),
             Entry::Epoll(number) if inner_has_sockets => Watch::Nested(number),
             Entry::Epoll(number) => Watch::NestedInKernel(number),
         };
@@ -101,7 +101,7 @@ impl Set {
             told_at: 0,
             pulse: 0,
             sleeping: 0,
-            socket: if let Entry::Stream(sock) = entry { sock.pcb.generation.load(Ordering::Acquire) } else { 0 },
+            socket: entry.socket().map_or(0, |sock| sock.pcb.generation.load(Ordering::Acquire)),
             idle_head: NOT_IDLE,
         };
         match self.regs.get_mut(index as usize) {
@@ -140,7 +140,7 @@ impl Set {
             self.delete(ep, fd, entry)?;
             return self.add(ep, fd, (events, data), entry, false);
         };
-        if let (Some(Watch::Unjoined(_)), Entry::Stream(sock)) = (self.watch(index), entry)
+        if let (Some(Watch::Unjoined(_)), Some(sock)) = (self.watch(index), entry.socket())
             && let Some(endpoint) = ready::on_ring(sock)
         {
             self.convert(ep, index, endpoint);

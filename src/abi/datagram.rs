@@ -1,0 +1,128 @@
+//! The calls on datagram sockets: who a datagram came from, and where it is to go.
+
+use core::ffi::{c_int, c_void};
+use libc::{msghdr, size_t, sockaddr, socklen_t};
+
+use super::decode::{self, is_there, is_writable, message_buffers};
+use crate::pcb::Address;
+use crate::socket::datagram::{Got, Received, receive, send, through_kernel};
+use crate::socket::{Sock, options};
+use crate::sys::errno::{Ret, check};
+use crate::sys::real::real;
+use crate::sys::{Errno, call, fault};
+use crate::transport::iov::Iov;
+
+/// recv(2) and what is like it; `kernel` is the program's own call with flags besides.
+pub(super) fn recv(sock: Sock, sink: &Iov, flags: c_int, kernel: impl FnMut(c_int) -> Ret) -> Ret {
+    receive(sock, sink, flags, kernel).map(|got| got.ret(flags))
+}
+
+/// recvfrom(2).
+pub(super) unsafe fn recvfrom(sock: Sock, sink: &Iov, (buf, n): (*mut c_void, size_t), flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> Ret {
+    // SAFETY: as the caller of recvfrom says.
+    unsafe {
+        let got = receive(sock, sink, flags, |more| check((real().recvfrom)(sock.fd, buf, n, flags | more, addr, len)))?;
+        if let (Got::Mailbox(r), false) = (got, addr.is_null()) {
+            if !is_writable(len) {
+                return Err(Errno::EFAULT);
+            }
+            *len = tell_address(sock, r.from, addr.cast(), *len)?;
+        }
+        Ok(got.ret(flags))
+    }
+}
+
+/// Puts an address where the program wants it, as far as there is room; returns its full length.
+unsafe fn tell_address(sock: Sock, from: Address, to: *mut c_void, room: socklen_t) -> Result<socklen_t, Errno> {
+    let (name, len) = call::raw_address(options::for_program(sock, from));
+    if (room as c_int) < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let n = len.min(room) as usize;
+    // SAFETY: the program has `room` bytes there, which are overwritten.
+    unsafe {
+        if !fault::can_write(to.cast(), n) {
+            return Err(Errno::EFAULT);
+        }
+        core::ptr::copy_nonoverlapping((&raw const name).cast::<u8>(), to.cast(), n);
+    }
+    Ok(len)
+}
+
+/// recvmsg(2).
+pub(super) unsafe fn recvmsg(sock: Sock, msg: *mut msghdr, flags: c_int) -> Ret {
+    // SAFETY: as the caller of recvmsg says.
+    unsafe {
+        if !is_writable(msg) {
+            return Err(Errno::EFAULT);
+        }
+        let sink = Iov::new(message_buffers(msg)?)?;
+        let got = receive(sock, &sink, flags, |more| check((real().recvmsg)(sock.fd, msg, flags | more)))?;
+        if let Got::Mailbox(r) = got {
+            describe(sock, r, msg, flags)?;
+        }
+        Ok(got.ret(flags))
+    }
+}
+
+unsafe fn describe(sock: Sock, r: Received, msg: *mut msghdr, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: a message of the caller's.
+    unsafe {
+        if !(*msg).msg_name.is_null() {
+            (*msg).msg_namelen = tell_address(sock, r.from, (*msg).msg_name, (*msg).msg_namelen)?;
+        }
+        (*msg).msg_controllen = 0;
+        (*msg).msg_flags = flags & libc::MSG_CMSG_CLOEXEC | if r.whole > r.bytes { libc::MSG_TRUNC } else { 0 };
+        Ok(())
+    }
+}
+
+/// Where a datagram is to go.
+enum To {
+    /// Where the socket is connected.
+    Peer,
+    Address(Address),
+    /// Somewhere that only the kernel understands, or refuses.
+    Other,
+}
+
+unsafe fn destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> To {
+    if addr.is_null() || len == 0 {
+        return To::Peer;
+    }
+    if !fault::can_read(addr.cast(), len as usize) || (len as usize) < size_of::<libc::sockaddr_in>() {
+        return To::Other;
+    }
+    // SAFETY: `len` readable bytes.
+    match unsafe { decode::address(addr, len) } {
+        (Some(to), Some(family)) if family == options::family(sock) && is_whole(family, len) && !to.is_any() => To::Address(to),
+        _ => To::Other,
+    }
+}
+
+fn is_whole(family: c_int, len: socklen_t) -> bool {
+    len as usize >= if family == libc::AF_INET6 { size_of::<libc::sockaddr_in6>() } else { size_of::<libc::sockaddr_in>() }
+}
+
+/// sendto(2) and what is like it.
+pub(super) unsafe fn sendto(sock: Sock, source: &Iov, flags: c_int, addr: *const sockaddr, len: socklen_t, kernel: impl FnOnce() -> Ret) -> Ret {
+    // SAFETY: as the caller of sendto says.
+    match unsafe { destination(sock, addr, len) } {
+        To::Peer => send(sock, source, flags, None, kernel),
+        To::Address(to) => send(sock, source, flags, Some(to), kernel),
+        To::Other => through_kernel(sock, flags, kernel),
+    }
+}
+
+/// sendmsg(2).
+pub(super) unsafe fn sendmsg(sock: Sock, msg: *const msghdr, flags: c_int) -> Ret {
+    // SAFETY: as the caller of sendmsg says.
+    unsafe {
+        let kernel = || check((real().sendmsg)(sock.fd, msg, flags));
+        if !is_there(msg) || (*msg).msg_controllen != 0 {
+            return through_kernel(sock, flags, kernel);
+        }
+        let source = Iov::new(message_buffers(msg)?)?;
+        sendto(sock, &source, flags, (*msg).msg_name.cast(), (*msg).msg_namelen, kernel)
+    }
+}

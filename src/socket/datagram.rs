@@ -1,0 +1,609 @@
+//! Datagrams (udp(7)): a mailbox in the arena for each socket that receives, found by senders through the PCB table.
+//!
+//! The kernel stays the other way in: who is not of the net sends through it, and so does a member where an option, an
+//! address or a size asks for that. A receiver looks there first whenever there may be something, then into its mailbox,
+//! and sleeps on its anchor; its doorbell is a datagram that says what none of a program's does.
+
+use core::cell::Cell;
+use core::net::IpAddr;
+use core::sync::atomic::Ordering;
+use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int};
+
+use super::handle::{Endpoint, Sock};
+use super::ready::Readiness;
+use super::route::PATH_CHANGES;
+use super::spin::{self, Peer};
+use super::stats::{self, COUNTERS, add};
+use super::options;
+use crate::pcb::block::{self, flag};
+use crate::pcb::circuit::{End, Link, circuit};
+use crate::pcb::reap::{self, Name};
+use crate::pcb::{Address, Key, Pcb, table};
+use crate::shm::owner::{self, System};
+use crate::shm::{Arena, blocks};
+use crate::sys::call::Datagram;
+use crate::sys::clock::Deadline;
+use crate::sys::errno::{Ret, preserved};
+use crate::sys::trace::trace;
+use crate::sys::{Errno, call, diag, thread};
+use crate::transport::direction::{Direction, Path};
+use crate::transport::iov::Iov;
+use crate::transport::notifier::notifier;
+use crate::transport::record::{self, Header, Pushed};
+use crate::transport::stream::{self, Refused};
+
+/// What may be queued where the program has set no SO_RCVBUF.
+const QUEUE_BYTES: u64 = 1 << 20;
+/// The least, however small that is.
+const LEAST_QUEUE_BYTES: u64 = 4096;
+/// Of so many datagrams from the mailbox in a row the next comes from the kernel, if that has one.
+const KERNEL_EVERY: u64 = 32;
+/// After so many datagrams a sender looks whether their receiver is alive.
+const LOOK_EVERY: u64 = 64;
+/// Looks of a spinning receiver between two of the kernel.
+const LOOKS_PER_KERNEL: u32 = 64;
+/// Attempts to append a segment while other senders are busy.
+const ATTEMPTS: u32 = 64;
+
+/// Flags of a receive that the mailbox can serve.
+const RECEIVE_FLAGS: c_int = MSG_DONTWAIT | MSG_PEEK | MSG_NOSIGNAL | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC | libc::MSG_WAITALL | libc::MSG_WAITFORONE;
+/// The same of a send.
+const SEND_FLAGS: c_int = MSG_DONTWAIT | MSG_NOSIGNAL | libc::MSG_CONFIRM;
+
+/// A datagram from the mailbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Bytes put into the program's buffers.
+    pub bytes: usize,
+    /// Bytes of the datagram.
+    pub whole: usize,
+    pub from: Address,
+}
+
+/// Where a datagram came from; the kernel has told the program everything itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Got {
+    Kernel(usize),
+    Mailbox(Received),
+}
+
+impl Got {
+    /// What recv(2) with `flags` returns.
+    pub fn ret(self, flags: c_int) -> usize {
+        match self {
+            Got::Kernel(n) => n,
+            Got::Mailbox(r) if flags & libc::MSG_TRUNC != 0 => r.whole,
+            Got::Mailbox(r) => r.bytes,
+        }
+    }
+}
+
+/// After bind(2), connect(2) or anything else that may have given the socket an address.
+pub fn named(sock: Sock) {
+    let name = |remote| options::name(sock.fd, remote).unwrap_or_default();
+    let key = Key { local: name(false), remote: name(true) };
+    if key != sock.pcb.addresses()
+        && let Some(lock) = sock.arena.try_lock()
+    {
+        sock.pcb.put(flag::V6ONLY, call::int_option(sock.fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY).unwrap_or(0) != 0);
+        table::bind_datagram(&lock, sock.index, key);
+    }
+}
+
+/// Its receiving end, for a socket that receives: with a mailbox from now on, if it can have one.
+#[inline]
+pub fn mailbox(sock: Sock) -> Option<Endpoint> {
+    match sock.endpoint() {
+        None if !sock.pcb.has(flag::KERNEL_ONLY | flag::NOT_ALONE) => preserved(|| open(sock)),
+        known => known,
+    }
+}
+
+#[cold]
+fn open(sock: Sock) -> Option<Endpoint> {
+    named(sock);
+    let local = sock.pcb.addresses().local;
+    if local.port == 0 {
+        return None;
+    }
+    // Only where no other socket can be bound to the port is it known who receives.
+    let shares = [libc::SO_REUSEADDR, libc::SO_REUSEPORT].iter().any(|&name| call::int_option(sock.fd, libc::SOL_SOCKET, name).unwrap_or(1) != 0);
+    if shares && diag::udp_sockets_at(local.port) != Some(1) {
+        sock.pcb.set(flag::NOT_ALONE);
+        trace(format_args!("fd {}: stays with the kernel: others are bound to port {}", sock.fd, local.port));
+        return None;
+    }
+    let lock = sock.arena.try_lock()?;
+    if sock.endpoint().is_none() && !table::give_mailbox(&lock, sock.index) {
+        return None;
+    }
+    drop(lock);
+    let ep = sock.endpoint()?;
+    if stream::begin(ep.rx, sock.arena, sock.me(), ep.link.circuit) != Some(true) {
+        sock.pcb.set(flag::KERNEL_ONLY);
+        return Some(ep);
+    }
+    // What came before comes first.
+    sock.pcb.set(flag::KERNEL_NEWS);
+    ep.rx.reader.kernel_left.store(1, Ordering::Release);
+    ep.tx.change_path(Path::Kernel, Path::Ring);
+    ep.rx.change_path(Path::Kernel, Path::Ring);
+    table::datagrams_changed(sock.arena);
+    PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
+    add(&COUNTERS.circuits, 1);
+    trace(format_args!("fd {}: receives by mailbox at {local}", sock.fd));
+    Some(ep)
+}
+
+/// From now on what is sent to the socket comes through the kernel.
+pub fn pin(sock: Sock) {
+    sock.pcb.set(flag::KERNEL_ONLY);
+    table::datagrams_changed(sock.arena);
+}
+
+/// Receives a datagram into `sink`; `kernel` makes the program's own call where the kernel has it, with flags besides.
+#[inline]
+pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
+    let ep = if flags & !RECEIVE_FLAGS == 0 { mailbox(sock) } else { None };
+    let Some(ep) = ep else { return kernel(0).map(Got::Kernel) };
+    let mut until = None;
+    loop {
+        if ep.is_kernels_turn()
+            && let Some(ret) = ep.from_kernel(&mut kernel)
+        {
+            return ret;
+        }
+        if let Some(received) = ep.take_datagram(sink, flags & MSG_PEEK != 0)? {
+            return Ok(Got::Mailbox(received));
+        }
+        if !ep.is_current() {
+            return Err(Errno::EBADF);
+        }
+        if sock.pcb.has(flag::SHUT_RD) {
+            return kernel(0).map(Got::Kernel);
+        }
+        if sock.is_nonblocking(flags) {
+            return match ep.from_kernel(&mut kernel) {
+                Some(ret) => ret,
+                None if ep.rx.has_data() => continue,
+                None => Err(Errno::EAGAIN),
+            };
+        }
+        if !ep.is_peer_here() && spin::briefly(|| ep.rx.has_data()) {
+            continue;
+        }
+        let until = *until.get_or_insert_with(|| Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
+        ep.await_datagram(until)?;
+    }
+}
+
+impl Endpoint {
+    #[inline]
+    fn is_kernels_turn(&self) -> bool {
+        self.sock.pcb.has(flag::KERNEL_NEWS) || self.rx.reader.messages.load(Ordering::Relaxed) % KERNEL_EVERY == KERNEL_EVERY - 1
+    }
+
+    #[inline]
+    fn take_datagram(&self, sink: &Iov, peek: bool) -> Result<Option<Received>, Errno> {
+        let popped = record::pop(self.rx, self.sock.arena, self.sock.me(), self.may_have_company(), sink, peek, || self.is_current());
+        let header = popped.map_err(|why| self.refused(why))?;
+        Ok(header.map(|h| {
+            let whole = h.bytes as usize;
+            if !peek {
+                add(&COUNTERS.ring_rx_bytes, u64::from(h.bytes));
+                add(&COUNTERS.ring_rx_messages, 1);
+            }
+            Received { bytes: whole.min(sink.left()), whole, from: Address { high: h.high, low: h.low, port: h.port } }
+        }))
+    }
+
+    /// What the kernel has, if anything. Among others one at a time: a doorbell that one has seen another must not take.
+    #[cold]
+    fn from_kernel(&self, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Result<Got, Errno>> {
+        let pcb = self.sock.pcb;
+        let _held = self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
+        pcb.clear(flag::KERNEL_NEWS);
+        loop {
+            match preserved(|| self.next_in_kernel()) {
+                Ok(Datagram::Doorbell) => {}
+                Ok(Datagram::Other) => {
+                    pcb.set(flag::KERNEL_NEWS);
+                    let ret = kernel(MSG_DONTWAIT);
+                    if ret != Err(Errno::EAGAIN) {
+                        add(&COUNTERS.kernel_rx_bytes, ret.unwrap_or(0) as u64);
+                        add(&COUNTERS.kernel_rx_messages, 1);
+                        return Some(ret.map(Got::Kernel));
+                    }
+                    pcb.clear(flag::KERNEL_NEWS);
+                }
+                Err(Errno::EAGAIN | Errno::EINTR) => return None,
+                Err(e) => return Some(Err(e)),
+            }
+        }
+    }
+
+    /// Looks at the kernel's next datagram, and takes it if it is a doorbell.
+    fn next_in_kernel(&self) -> Result<Datagram, Errno> {
+        call::next_datagram(self.sock.fd, doorbell(self.sock.arena))
+    }
+
+    /// Blocks until there may be a datagram.
+    ///
+    /// # Errors
+    /// `EINTR`; `EAGAIN` at the deadline; what the kernel has to say of the socket.
+    fn await_datagram(&self, deadline: Deadline) -> Result<(), Errno> {
+        let cpu = thread::cpu();
+        self.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
+        let peer = Peer::of(cpu, self.rx.produced.cpu.load(Ordering::Relaxed));
+        let mut looks = 0u32;
+        let came = spin::until(peer, || {
+            looks += 1;
+            self.rx.has_data()
+                || (looks.is_multiple_of(LOOKS_PER_KERNEL) && call::poll_one(self.sock.fd, POLLIN, Deadline::NOW) != Ok(0) && {
+                    self.sock.pcb.set(flag::KERNEL_NEWS);
+                    true
+                })
+        });
+        if came {
+            return Ok(());
+        }
+        let role = self.reader_role();
+        let one_sleeper = role.lock(deadline.absolute()).map(|()| role);
+        if one_sleeper.as_ref().is_err_and(|&e| e == Errno::ETIMEDOUT) {
+            return Err(Errno::EAGAIN);
+        }
+        let slept = self.sleep_for_datagram(deadline);
+        if let Ok(role) = one_sleeper {
+            role.unlock();
+        }
+        slept
+    }
+
+    fn sleep_for_datagram(&self, deadline: Deadline) -> Result<(), Errno> {
+        self.rx.control.readable.declare_asleep();
+        if self.rx.has_data() {
+            self.reader_awakes();
+            return Ok(());
+        }
+        if deadline.passed() {
+            return Err(Errno::EAGAIN);
+        }
+        provoke_the_dead(self.sock);
+        stats::sleeps(self.sock.arena);
+        // A plain blocking call, which the kernel restarts after a signal where the program asked for that.
+        let ret = if deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
+            call::recv_scratch(self.sock.fd, MSG_PEEK)
+        } else {
+            call::poll_one(self.sock.fd, POLLIN, deadline).map(|bits| bits as usize)
+        };
+        self.reader_awakes();
+        self.sock.pcb.set(flag::KERNEL_NEWS);
+        if self.sock.is_closed() {
+            return Err(Errno::EBADF);
+        }
+        ret.map(|_| ())
+    }
+
+    /// Which poll bits are on (as Linux's udp_poll).
+    pub(super) fn datagram_readiness(&self) -> Readiness {
+        const READABLE: libc::c_short = POLLIN | POLLRDNORM;
+        let pcb = self.sock.pcb;
+        let mut bits = POLLOUT | POLLWRNORM | POLLWRBAND;
+        if self.rx.has_data() {
+            bits |= READABLE;
+        }
+        if pcb.has(flag::KERNEL_NEWS) {
+            pcb.clear(flag::KERNEL_NEWS);
+            let told = preserved(|| call::poll_one(self.sock.fd, POLLIN, Deadline::NOW)).unwrap_or(0);
+            // An error stays until it is told, which looking at the next datagram would do.
+            let is_error = told & POLLERR != 0;
+            let _held = self.rx.reader.lock.try_acquire(self.sock.me().owner());
+            let is_readable = told & POLLIN != 0 && (is_error || preserved(|| self.skip_doorbells()));
+            if is_error || is_readable {
+                pcb.set(flag::KERNEL_NEWS);
+            }
+            bits |= told & (POLLERR | POLLHUP) | if is_readable { READABLE } else { 0 };
+        }
+        if pcb.has(flag::SHUT_RD) {
+            bits |= READABLE | POLLRDHUP | if pcb.has(flag::SHUT_WR) { POLLHUP } else { 0 };
+        }
+        Readiness { bits, ask: POLLERR }
+    }
+
+    /// Takes the doorbells that have come; whether a datagram is behind them.
+    fn skip_doorbells(&self) -> bool {
+        loop {
+            match self.next_in_kernel() {
+                Ok(Datagram::Doorbell) => {}
+                Ok(Datagram::Other) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// The size of the next datagram (FIONREAD), `None` where the kernel is to be asked.
+pub fn readable_bytes(sock: Sock) -> Option<c_int> {
+    let ep = sock.endpoint()?;
+    if preserved(|| ep.skip_doorbells()) {
+        return None;
+    }
+    record::look(ep.rx, sock.arena, sock.me(), ep.may_have_company()).map(|h| h.bytes as c_int)
+}
+
+fn doorbell(arena: &Arena) -> [u64; 2] {
+    let words = &arena.header().doorbell;
+    [words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed)]
+}
+
+/// Who receives what a socket sends to an address.
+#[derive(Clone, Copy)]
+struct Known {
+    sender: Name,
+    to: Address,
+    /// As of which state of the table.
+    epoch: u64,
+    /// The sender's own address, as the receiver is told.
+    from: Address,
+    target: Option<Name>,
+}
+
+const KNOWN: usize = 8;
+
+thread_local! {
+    static ALL_KNOWN: [Cell<Option<Known>>; KNOWN] = const { [const { Cell::new(None) }; KNOWN] };
+    static LAST_TARGET: Cell<Option<Known>> = const { Cell::new(None) };
+}
+
+/// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
+#[inline]
+pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, kernel: impl FnOnce() -> Ret) -> Ret {
+    if flags & !SEND_FLAGS == 0
+        && source.left() <= record::MOST_BYTES
+        && !sock.pcb.has(flag::SENDS_BY_KERNEL | flag::CORKED | flag::SHUT_WR)
+        && let Some(known) = receiver(sock, to)
+        && let Some(ret) = put(sock, source, known, to.is_none())
+    {
+        return ret;
+    }
+    through_kernel(sock, flags, kernel)
+}
+
+/// The member that receives what `sock` sends to `to`.
+#[inline]
+fn receiver(sock: Sock, to: Option<Address>) -> Option<Known> {
+    let key = sock.pcb.addresses();
+    let to = match to {
+        Some(to) => to,
+        None if key.remote.port != 0 => key.remote,
+        None => return None,
+    };
+    let epoch = sock.arena.header().datagram_epoch.load(Ordering::Acquire);
+    let place = (to.low as usize ^ usize::from(to.port) ^ usize::from(to.port >> 3) ^ sock.index as usize) % KNOWN;
+    let found = ALL_KNOWN.with(|all| all.get(place).and_then(Cell::get));
+    if let Some(known) = found.filter(|k| k.to == to && k.epoch == epoch && k.sender == sock.name()) {
+        return known.target.map(|_| known);
+    }
+    let known = preserved(|| look_up(sock, key, to, epoch));
+    ALL_KNOWN.with(|all| {
+        if let Some(cell) = all.get(place) {
+            cell.set(Some(known));
+        }
+    });
+    known.target.map(|_| known)
+}
+
+#[cold]
+fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
+    let from = source_address(key, to);
+    let target = from.and_then(|from| table::datagram(sock.arena, to, from)).and_then(|(index, p)| {
+        let has_mailbox = p.link.load(Ordering::Acquire) != 0 && !p.has(flag::KERNEL_ONLY);
+        let is_local = to.ip().is_loopback() || p.addresses().local == to;
+        (has_mailbox && is_local && !p.has(flag::NOT_ALONE)).then(|| {
+            // What went to it through the kernel before comes first.
+            p.set(flag::KERNEL_NEWS);
+            Name::of(index, p)
+        })
+    });
+    Known { sender: sock.name(), to, epoch, from: from.unwrap_or_default(), target }
+}
+
+/// The address that a datagram to `to` is sent from, where that is known without the kernel's routes.
+fn source_address(key: Key, to: Address) -> Option<Address> {
+    if key.local.port == 0 || to.port == 0 {
+        return None;
+    }
+    if !key.local.is_any() {
+        return Some(key.local);
+    }
+    let ip = match to.ip() {
+        IpAddr::V4(v4) if v4.is_loopback() => IpAddr::from([127, 0, 0, 1]),
+        v6 @ IpAddr::V6(_) if v6.is_loopback() => v6,
+        _ => return None,
+    };
+    Some(Address::new(ip, key.local.port))
+}
+
+/// A receiver's mailbox.
+struct Mailbox {
+    pcb: &'static Pcb,
+    link: Link,
+    ring: &'static Direction,
+    circuit: &'static crate::pcb::Circuit,
+}
+
+impl Mailbox {
+    fn of(arena: &'static Arena, name: Name) -> Option<Mailbox> {
+        let pcb = block::pcb(arena, name.index).filter(|p| p.generation.load(Ordering::Acquire) == name.generation)?;
+        let link = Link::of(pcb.link.load(Ordering::Acquire))?;
+        let circuit = circuit(arena, link.circuit)?;
+        Some(Mailbox { pcb, link, ring: circuit.from_side(1), circuit })
+    }
+
+    fn is_open(&self) -> bool {
+        self.circuit.generation.load(Ordering::Acquire) == self.link.generation
+            && self.circuit.end(0) == End::Open
+            && self.circuit.is_mailbox.load(Ordering::Relaxed) == 1
+    }
+
+    fn queue_bytes(&self) -> u64 {
+        match self.pcb.rcvbuf.load(Ordering::Relaxed) {
+            0 => QUEUE_BYTES,
+            set => u64::from(set).max(LEAST_QUEUE_BYTES),
+        }
+    }
+}
+
+/// Puts a datagram into its receiver's mailbox. `None` where the kernel shall carry it.
+#[inline]
+fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret> {
+    let target = known.target?;
+    if sock.pcb.has(flag::ERROR_DUE) {
+        sock.pcb.clear(flag::ERROR_DUE);
+        if preserved(|| has_error(sock)) {
+            return None;
+        }
+    }
+    let mailbox = Mailbox::of(sock.arena, target)?;
+    let bytes = source.left();
+    let header = Header { bytes: bytes as u32, port: known.from.port, high: known.from.high, low: known.from.low };
+    mailbox.ring.produced.cpu.store(thread::cpu(), Ordering::Relaxed);
+    let push = || record::push(mailbox.ring, sock.arena, sock.me(), header, source, mailbox.queue_bytes(), || mailbox.is_open());
+    let mut pushed = push();
+    if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {
+        pushed = make_room(sock, &mailbox, bytes as u64, push);
+    }
+    match pushed {
+        Ok(Pushed::Done) => {}
+        Ok(Pushed::Full | Pushed::NoRoom) => {
+            mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
+            add(&COUNTERS.drops, 1);
+            return if is_alive(sock, target, &mailbox) { Some(Ok(bytes)) } else { None };
+        }
+        Ok(Pushed::Gone) | Err(Refused::Damaged) => return None,
+        Err(Refused::Fault) => return Some(Err(Errno::EFAULT)),
+    }
+    add(&COUNTERS.ring_tx_bytes, bytes as u64);
+    add(&COUNTERS.ring_tx_messages, 1);
+    LAST_TARGET.set(Some(known));
+    if let Some(wishes) = mailbox.ring.control.readable.take() {
+        let mut rings = wishes.doorbell();
+        if let Some((number, bit)) = wishes.notify() {
+            rings |= notifier(sock.arena, number).is_none_or(|n| n.post(bit));
+        }
+        if rings {
+            if !is_alive(sock, target, &mailbox) {
+                return None;
+            }
+            preserved(|| ring(sock, (!is_connected).then_some(known.to)));
+        }
+    } else if mailbox.ring.writer.messages.load(Ordering::Relaxed).is_multiple_of(LOOK_EVERY) && !is_alive(sock, target, &mailbox) {
+        return None;
+    }
+    Some(Ok(bytes))
+}
+
+/// Another segment, or a moment for the receiver: loopback's queue is emptied while the sender is still in the kernel.
+#[cold]
+#[inline(never)]
+fn make_room(sock: Sock, mailbox: &Mailbox, bytes: u64, push: impl Fn() -> Result<Pushed, Refused>) -> Result<Pushed, Refused> {
+    let (ring, need) = (mailbox.ring, record::record_bytes(bytes));
+    let peer = Peer::of(thread::cpu(), ring.consumed.cpu.load(Ordering::Relaxed));
+    let mut has_waited = false;
+    for _ in 0..ATTEMPTS {
+        match push() {
+            Ok(Pushed::NoRoom) => {
+                let next = (stream::class(ring) + 1).min(blocks::LARGEST);
+                let mut fitting = (0..=next).rev().filter(|&class| blocks::bytes_of(class) >= need);
+                let mut larger = (next..=blocks::LARGEST).filter(|&class| blocks::bytes_of(class) >= need);
+                let append = |class| stream::append(ring, sock.arena, sock.me(), class, mailbox.link.circuit);
+                if !fitting.any(append) && !larger.any(append) {
+                    if ring.queued() == Some(0) || has_waited {
+                        thread::yield_now();
+                        continue;
+                    }
+                    has_waited = true;
+                    spin::until(peer, || ring.queued().is_none_or(|n| n == 0));
+                }
+            }
+            Ok(Pushed::Full) if !has_waited => {
+                has_waited = true;
+                let enough = mailbox.queue_bytes() / 2;
+                spin::until(peer, || ring.queued().is_none_or(|n| n + need <= enough.max(need)));
+            }
+            other => return other,
+        }
+    }
+    Ok(Pushed::Full)
+}
+
+/// Rings the doorbell of whoever receives what is sent to `to`, or to where the socket is connected.
+fn ring(sock: Sock, to: Option<Address>) {
+    stats::rang(sock.arena);
+    let to = to.map(|a| options::for_program(sock, a));
+    let words = doorbell(sock.arena);
+    // An error of an earlier datagram's is told instead, once.
+    if call::send_doorbell(sock.fd, words, to).is_err() {
+        sock.pcb.set(flag::KERNEL_NEWS);
+        let _ = call::send_doorbell(sock.fd, words, to);
+    }
+}
+
+/// Whether the receiver's process lives; where nobody holds the socket any more it is released.
+#[cold]
+fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
+    preserved(|| {
+        if !owner::pid_is_gone(sock.arena, mailbox.pcb.owner.load(Ordering::Relaxed)) || reap::is_held_by_any(sock.arena, mailbox.pcb) {
+            return true;
+        }
+        reap::release(sock.arena, target, End::Clean);
+        false
+    })
+}
+
+/// Before a sleep: where the one that this thread last sent to is dead, the kernel shall say so.
+fn provoke_the_dead(sock: Sock) {
+    let Some(last) = LAST_TARGET.get().filter(|k| k.sender == sock.name()) else { return };
+    let Some(target) = last.target else { return };
+    let is_gone = Mailbox::of(sock.arena, target).is_none_or(|mailbox| !mailbox.is_open() || !is_alive(sock, target, &mailbox));
+    if is_gone {
+        LAST_TARGET.set(None);
+        let is_connected = sock.pcb.addresses().remote == last.to;
+        preserved(|| ring(sock, (!is_connected).then_some(last.to)));
+    }
+}
+
+/// Whether the kernel has an error to tell.
+fn has_error(sock: Sock) -> bool {
+    call::poll_one(sock.fd, 0, Deadline::NOW).is_ok_and(|bits| bits & POLLERR != 0)
+}
+
+/// Sends by the program's own call.
+#[inline(never)]
+pub fn through_kernel(sock: Sock, flags: c_int, kernel: impl FnOnce() -> Ret) -> Ret {
+    let ret = kernel();
+    if let Ok(n) = ret {
+        add(&COUNTERS.kernel_tx_bytes, n as u64);
+        add(&COUNTERS.kernel_tx_messages, 1);
+    }
+    let pcb = sock.pcb;
+    pcb.put(flag::CORKED, flags & libc::MSG_MORE != 0 && ret.is_ok());
+    // An answer that says that nobody is there may have come by now.
+    pcb.set(flag::KERNEL_NEWS | flag::ERROR_DUE);
+    if pcb.addresses().local.port == 0 {
+        preserved(|| named(sock));
+    }
+    ret
+}
+
+/// shutdown(2). Who sleeps on the socket is woken by the kernel, and finds the flag.
+pub fn shutdown(sock: Sock, how: c_int) -> Ret {
+    let before = sock.pcb.flags();
+    let flags = match how {
+        libc::SHUT_RD => flag::SHUT_RD,
+        libc::SHUT_WR => flag::SHUT_WR,
+        _ => flag::SHUT_RD | flag::SHUT_WR,
+    };
+    sock.pcb.set(flags);
+    call::shutdown(sock.fd, how).inspect_err(|_| sock.pcb.clear(flags & !before))
+}
