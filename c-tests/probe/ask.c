@@ -1,5 +1,6 @@
 /* Words for answers, and the sets of calls that many questions begin with. */
 #include <sys/mman.h>
+#include <sys/un.h>
 
 #include "ask.h"
 
@@ -375,7 +376,14 @@ int tcp6(void)
 
 socklen_t local(int family, int port, struct sockaddr_storage *address)
 {
-	return loopback(family, (uint16_t)port, address);
+	if (family != AF_UNIX)
+		return loopback(family, (uint16_t)port, address);
+	struct sockaddr_un *un = (struct sockaddr_un *)address;
+	memset(un, 0, sizeof *un);
+	un->sun_family = AF_UNIX;
+	if (port == 0)
+		return sizeof un->sun_family;
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)sprintf(un->sun_path + 1, "%05x", port));
 }
 
 int bind_local(int fd, int family, int port)
@@ -392,12 +400,25 @@ int connect_local(int fd, int family, int port)
 	return connect(fd, (struct sockaddr *)&address, length);
 }
 
+/* 0 too for a name that the kernel did not choose. */
+static int port_in(const struct sockaddr_storage *address, socklen_t length)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)address;
+	if (address->ss_family != AF_UNIX)
+		return port_of(address);
+	char digits[6] = { 0 };
+	if (length != sizeof un->sun_family + 6 || un->sun_path[0] != 0)
+		return 0;
+	memcpy(digits, un->sun_path + 1, 5);
+	return (int)strtol(digits, NULL, 16);
+}
+
 int port_at(int fd)
 {
 	struct sockaddr_storage address = { 0 };
 	socklen_t length = sizeof address;
 	OK(getsockname(fd, (struct sockaddr *)&address, &length));
-	return port_of(&address);
+	return port_in(&address, length);
 }
 
 int closed_port(int family)
@@ -415,13 +436,16 @@ const char *address_text(const struct sockaddr_storage *address, socklen_t lengt
 	char host[INET6_ADDRSTRLEN] = "?";
 	const struct sockaddr_in *in = (const struct sockaddr_in *)address;
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+	const struct sockaddr_un *un = (const struct sockaddr_un *)address;
 	if (address->ss_family == AF_INET)
 		inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
 	else if (address->ss_family == AF_INET6)
 		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
+	else if (address->ss_family == AF_UNIX)
+		strcpy(host, length <= sizeof(sa_family_t) ? "unnamed" : un->sun_path[0] == 0 ? "abstract" : "path");
 	else
 		strcpy(host, address->ss_family == AF_UNSPEC ? "unspecified" : "another family");
-	int port = port_of(address);
+	int port = port_in(address, length);
 	sprintf(it, "%s port %s, %u bytes", host,
 		port == 0 ? "0" : port == same_port ? "same" : "ephemeral", length);
 	return it;

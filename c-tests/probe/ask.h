@@ -34,10 +34,11 @@ const struct question *asked(void);
 	} \
 	static void ask_##named(struct conn *c __attribute__((unused)))
 
-/* One process or two, before and after both directions left the kernel's path, both families. */
-#define STATES (EACH | V_WARM_ONE_INET6 | V_WARM_TWO_INET6)
-#define IN_TWO (TWO | V_WARM_TWO_INET6)
-#define IN_ONE (ONE | V_WARM_ONE_INET6)
+/* One process or two, before and after both directions left the kernel's path, all families. */
+#define STATES (IN_ONE | IN_TWO)
+#define IN_TWO (TWO | V_WARM_TWO_INET6 | UNIX_TWO)
+#define IN_ONE (ONE | V_WARM_ONE_INET6 | UNIX_ONE)
+#define OF_TCP EVERY /* STATES & OF_TCP for what makes no sense elsewhere */
 
 #define ALL_EVENTS (POLLIN | POLLPRI | POLLOUT | POLLRDHUP)
 #define WILD ((void *)0x10) /* no memory is there */
@@ -102,7 +103,8 @@ long set_option(int fd, int level, int name, int value);
 
 int tcp4(void);
 int tcp6(void);
-/* 127.0.0.1 or ::1 with this port; the length that goes with it. */
+/* 127.0.0.1 or ::1 with this port; the length that goes with it. The port of an AF_UNIX socket is the number
+ * that the kernel names it with (autobind, unix(7)). */
 socklen_t local(int family, int port, struct sockaddr_storage *address);
 int bind_local(int fd, int family, int port);
 int connect_local(int fd, int family, int port);
@@ -110,7 +112,7 @@ int connect_local(int fd, int family, int port);
 int port_at(int fd);
 /* A port nobody listens at. */
 int closed_port(int family);
-/* "127.0.0.1", "::1", ..., with "port 0", "port same" or "port ephemeral". */
+/* "127.0.0.1", "::1", "abstract", ..., with "port 0", "port same" or "port ephemeral". */
 const char *address_text(const struct sockaddr_storage *address, socklen_t length, int same_port);
 /* A file in memory with some text in it. */
 int text_file(const char *text);

@@ -132,10 +132,10 @@ QUESTION(disconnect, STATES)
 	say_end("poll", c->fd);
 	say_names(c->fd);
 	ask("send", send(c->fd, "x", 1, MSG_NOSIGNAL));
-	ask("recv", take(c->fd, 1, 0));
+	ask("recv", take(c->fd, 1, MSG_DONTWAIT));
 	say("there %s, %s", there_bits(c), there_state(c));
-	ask("there recv", peer_recv(c, &(char){ 0 }, 1, 0));
-	ask("there recv", peer_recv(c, &(char){ 0 }, 1, 0));
+	ask("there recv", peer_recv(c, &(char){ 0 }, 1, MSG_DONTWAIT));
+	ask("there recv", peer_recv(c, &(char){ 0 }, 1, MSG_DONTWAIT));
 }
 
 QUESTION(disconnect_with_bytes_under_way, STATES)
@@ -150,7 +150,7 @@ QUESTION(disconnect_with_bytes_under_way, STATES)
 	ask("there recv", peer_recv(c, in, 4, 0));
 }
 
-QUESTION(disconnect_then_connect, STATES)
+QUESTION(disconnect_then_connect, STATES & OF_TCP)
 {
 	int family = atoi(option(c->fd, SOL_SOCKET, SO_DOMAIN)), port;
 	int listener = listener_at(family, &port);
@@ -170,7 +170,7 @@ QUESTION(disconnect_then_connect, STATES)
 	say("there %s", there_bits(c));
 }
 
-QUESTION(disconnect_then_listen, IN_ONE)
+QUESTION(disconnect_then_listen, IN_ONE & OF_TCP)
 {
 	int family = atoi(option(c->fd, SOL_SOCKET, SO_DOMAIN));
 	OK(disconnect(c->fd));

@@ -261,7 +261,7 @@ QUESTION(timeouts, STATES)
 	ask("recv", take(c->fd, 1, MSG_DONTWAIT));
 }
 
-QUESTION(congestion_control, STATES)
+QUESTION(congestion_control, STATES & OF_TCP)
 {
 	char name[32] = "";
 	socklen_t size = sizeof name;
@@ -300,7 +300,7 @@ QUESTION(tcp_info_lengths, STATES)
 	ask("set", setsockopt(c->fd, IPPROTO_TCP, TCP_INFO, info, 8));
 }
 
-QUESTION(tcp_info_counts_bytes, STATES)
+QUESTION(tcp_info_counts_bytes, STATES & OF_TCP)
 {
 	struct tcp_info info;
 	socklen_t size = sizeof info;
@@ -328,7 +328,8 @@ QUESTION(peer_credentials, STATES)
 	struct ucred peer = { 7, 7, 7 };
 	socklen_t size = sizeof peer;
 	ask("get", getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size));
-	say("%d %d %d, %d bytes", peer.pid, (int)peer.uid, (int)peer.gid, (int)size);
+	const char *whose = peer.pid == getpid() ? "our" : peer.pid == c->peer_pid ? "the peer's" : peer.pid == 0 ? "no" : "another";
+	say("%s process, %d %d, %d bytes", whose, (int)peer.uid, (int)peer.gid, (int)size);
 	char label[64];
 	size = sizeof label;
 	ask("label", getsockopt(c->fd, SOL_SOCKET, SO_PEERSEC, label, &size));

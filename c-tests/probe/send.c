@@ -332,12 +332,12 @@ QUESTION(error_queue, STATES)
 	char in[8];
 	struct iovec v = { in, 8 };
 	struct msghdr m = message_of(&v, 1);
-	ask("recv", recv(c->fd, in, 8, MSG_ERRQUEUE));
-	ask("recvmsg", recvmsg(c->fd, &m, MSG_ERRQUEUE));
+	ask("recv", recv(c->fd, in, 8, MSG_ERRQUEUE | MSG_DONTWAIT));
+	ask("recvmsg", recvmsg(c->fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT));
 	ask("there send", peer_send(c, "x", 1, 0));
 	say("queue %d", arrived(c->fd, 1));
 	ask("recv", recv(c->fd, in, 8, MSG_ERRQUEUE | MSG_DONTWAIT));
-	ask("recv", recv(c->fd, in, 8, 0));
+	ask("recv", recv(c->fd, in, 8, MSG_DONTWAIT));
 }
 
 QUESTION(zero_copy, STATES)
@@ -348,7 +348,7 @@ QUESTION(zero_copy, STATES)
 	char control[256];
 	struct msghdr m = { .msg_control = control, .msg_controllen = sizeof control };
 	say("poll %s", poll_bits(poll_one(c->fd, 0, 2000)));
-	ssize_t n = recvmsg(c->fd, &m, MSG_ERRQUEUE);
+	ssize_t n = recvmsg(c->fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT);
 	ask("recvmsg", n);
 	struct cmsghdr *h = n < 0 ? NULL : CMSG_FIRSTHDR(&m);
 	if (h != NULL) {

@@ -190,7 +190,7 @@ QUESTION(wrong_arguments, ALONE)
 	ask("recv wild", recv(a, WILD, 5, 0));
 	ask("again", recv(a, WILD, 5, MSG_DONTWAIT));
 	ask("OOB", send(b, "x", 1, MSG_OOB));
-	ask("recv OOB", recv(a, &a, 1, MSG_OOB));
+	ask("recv OOB", recv(a, &a, 1, MSG_OOB | MSG_DONTWAIT));
 	ask("port 0", send_to(made(AF_INET), AF_INET, 0, "x"));
 	struct sockaddr_storage address;
 	local(AF_INET, 1, &address);

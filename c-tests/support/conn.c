@@ -3,20 +3,28 @@
  * forked process that does what it is told over a pipe; a test reads the same for both.
  */
 #include <dlfcn.h>
+#include <sys/un.h>
 
 #include "internal.h"
 
 static const struct variant variants[V_COUNT] = {
-	{ "fresh-one", INET, false, false, false, false },
-	{ "warm-one", INET, true, false, false, false },
-	{ "fresh-two", INET, false, true, false, false },
-	{ "warm-two", INET, true, true, false, false },
-	{ "warm-two-accepted", INET, true, true, true, false },
-	{ "warm-one-inet6", INET6, true, false, false, false },
-	{ "warm-two-inet6", INET6, true, true, false, false },
-	{ "warm-two-mapped-client", MAPPED_CLIENT, true, true, false, false },
-	{ "warm-two-mapped-server", MAPPED_SERVER, true, true, false, false },
-	{ "warm-two-nonblocking", INET, true, true, false, true },
+	{ "fresh-one", .family = INET },
+	{ "warm-one", INET, .warm = true },
+	{ "fresh-two", INET, .two = true },
+	{ "warm-two", INET, .warm = true, .two = true },
+	{ "warm-two-accepted", INET, .warm = true, .two = true, .accepted = true },
+	{ "warm-one-inet6", INET6, .warm = true },
+	{ "warm-two-inet6", INET6, .warm = true, .two = true },
+	{ "warm-two-mapped-client", MAPPED_CLIENT, .warm = true, .two = true },
+	{ "warm-two-mapped-server", MAPPED_SERVER, .warm = true, .two = true },
+	{ "warm-two-nonblocking", INET, .warm = true, .two = true, .nonblocking = true },
+	{ "fresh-one-unix", UNIX, .pair = true },
+	{ "warm-one-unix", UNIX, .warm = true },
+	{ "fresh-two-unix", UNIX, .two = true },
+	{ "warm-two-unix", UNIX, .warm = true, .two = true, .path = true },
+	{ "warm-two-unix-accepted", UNIX, .warm = true, .two = true, .accepted = true },
+	{ "warm-two-unix-pair", UNIX, .warm = true, .two = true, .pair = true },
+	{ "warm-then-two-unix-pair", UNIX, .early = true, .two = true, .pair = true },
 };
 
 const struct variant *variant_of(unsigned bit)
@@ -72,10 +80,50 @@ int tcp_listener(enum family family, int backlog, struct sockaddr_storage *addr,
 	return fd;
 }
 
-static int connect_to(const struct sockaddr_storage *addr, socklen_t length, bool nonblocking)
+static int type_of(const struct variant *v)
 {
-	int fd = (int)OK(socket(addr->ss_family,
-				SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0));
+	return v->type != 0 ? v->type : SOCK_STREAM;
+}
+
+/* Its name is an abstract one of the kernel's choice, or a file in a new folder. */
+static int unix_listener(const struct variant *v, struct sockaddr_storage *addr, socklen_t *length)
+{
+	int fd = (int)OK(socket(AF_UNIX, type_of(v) | SOCK_CLOEXEC, 0));
+	struct sockaddr_un *un = (struct sockaddr_un *)addr;
+	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	*length = sizeof un->sun_family;
+	if (v->path) {
+		char folder[] = "/tmp/c-tests-XXXXXX";
+		TRUE(mkdtemp(folder) != NULL);
+		snprintf(un->sun_path, sizeof un->sun_path, "%s/s", folder);
+		*length = sizeof *un;
+	}
+	OK(bind(fd, (struct sockaddr *)addr, *length));
+	OK(listen(fd, 16));
+	*length = sizeof *addr;
+	OK(getsockname(fd, (struct sockaddr *)addr, length));
+	return fd;
+}
+
+/* Removes the file, if it has one, and its folder. */
+static void remove_name(struct sockaddr_storage *addr)
+{
+	struct sockaddr_un *un = (struct sockaddr_un *)addr;
+	if (un->sun_family != AF_UNIX || un->sun_path[0] != '/')
+		return;
+	OK(unlink(un->sun_path));
+	*strrchr(un->sun_path, '/') = 0;
+	OK(rmdir(un->sun_path));
+}
+
+static int listener_for(const struct variant *v, struct sockaddr_storage *addr, socklen_t *length)
+{
+	return v->family == UNIX ? unix_listener(v, addr, length) : tcp_listener(v->family, 16, addr, length);
+}
+
+static int connect_to(const struct sockaddr_storage *addr, socklen_t length, int type, bool nonblocking)
+{
+	int fd = (int)OK(socket(addr->ss_family, type | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0));
 	int r = connect(fd, (const struct sockaddr *)addr, length);
 	if (!nonblocking) {
 		OK(r);
@@ -96,7 +144,7 @@ static int connect_to(const struct sockaddr_storage *addr, socklen_t length, boo
 int tcp_connect(enum family family, const struct sockaddr_storage *addr, socklen_t length)
 {
 	(void)family;
-	return connect_to(addr, length, false);
+	return connect_to(addr, length, SOCK_STREAM, false);
 }
 
 static int accept_one(int listener, bool nonblocking)
@@ -375,7 +423,7 @@ static long call(struct conn *c, enum op op, uint64_t a, uint64_t b, const void 
 {
 	struct request request = { (int)op, 0, a, b, length };
 	TRUE(c->async == NULL);
-	if (c->variant->two) {
+	if (c->to_peer >= 0) {
 		begin(c, &request, in);
 		return finish(c, out);
 	}
@@ -408,7 +456,7 @@ static void call_later(struct conn *c, int delay_ms, enum op op, uint64_t a, uin
 	async->bytes = malloc(length + 1);
 	memcpy(async->bytes, in, length);
 	c->async = async;
-	if (c->variant->two)
+	if (c->to_peer >= 0)
 		begin(c, &async->request, async->bytes);
 	else
 		EQ(pthread_create(&async->thread, NULL, async_body, async), 0);
@@ -421,7 +469,7 @@ long peer_join(struct conn *c)
 	c->async = NULL;
 	long result;
 	int error;
-	if (c->variant->two) {
+	if (c->to_peer >= 0) {
 		result = finish(c, NULL);
 		error = errno;
 	} else {
@@ -440,16 +488,16 @@ long peer_join(struct conn *c)
 static void peer_process(const struct variant *v, int commands, int answers,
 			 const struct sockaddr_storage *addr, socklen_t length)
 {
-	become_child();
 	int fd;
 	if (v->accepted) {
-		fd = connect_to(addr, length, v->nonblocking);
+		fd = connect_to(addr, length, type_of(v), v->nonblocking);
 	} else {
 		struct sockaddr_storage mine;
-		int listener = tcp_listener(v->family, 16, &mine, &length);
+		int listener = listener_for(v, &mine, &length);
 		put(answers, &mine, sizeof mine);
 		put(answers, &length, sizeof length);
 		fd = accept_one(listener, v->nonblocking);
+		remove_name(&mine);
 		OK(close(listener));
 	}
 	char ready = 'r';
@@ -457,45 +505,87 @@ static void peer_process(const struct variant *v, int commands, int answers,
 	serve(fd, commands, answers);
 }
 
-struct conn *conn_open(const struct variant *v)
+/* Forks the process that will have the other end; true in that process. */
+static bool begin_peer(struct conn *c, int *commands, int *answers)
 {
-	struct conn *c = calloc(1, sizeof *c);
-	c->variant = v;
-	c->fd = c->peer_fd = c->to_peer = c->from_peer = -1;
+	int down[2], up[2];
+	OK(pipe2(down, O_CLOEXEC));
+	OK(pipe2(up, O_CLOEXEC));
+	fflush(NULL);
+	c->peer_pid = (pid_t)OK(fork());
+	if (c->peer_pid == 0) {
+		*commands = down[0];
+		*answers = up[1];
+		close_descriptors((int[]){ down[0], up[1], c->peer_fd }, 3);
+		become_child();
+		return true;
+	}
+	OK(close(down[0]));
+	OK(close(up[1]));
+	c->to_peer = down[1];
+	c->from_peer = up[0];
+	return false;
+}
+
+/* Both ends exist before the process that will have the other one. */
+static void open_pair(struct conn *c)
+{
+	const struct variant *v = c->variant;
+	int pair[2], commands, answers;
+	OK(socketpair(AF_UNIX, type_of(v) | SOCK_CLOEXEC, 0, pair));
+	c->fd = pair[0];
+	c->peer_fd = pair[1];
+	if (v->early)
+		warm_up(c);
+	if (!v->two)
+		return;
+	if (begin_peer(c, &commands, &answers))
+		serve(c->peer_fd, commands, answers);
+	OK(close(c->peer_fd));
+	c->peer_fd = -1;
+	/* An answer says that it has closed its copy of our end. */
+	call(c, OP_RING_BYTES, 0, 0, NULL, 0, NULL);
+}
+
+static void open_by_listener(struct conn *c)
+{
+	const struct variant *v = c->variant;
 	struct sockaddr_storage addr;
 	socklen_t length = 0;
-	int listener = -1;
+	int listener = -1, commands, answers;
 	if (!v->two || v->accepted)
-		listener = tcp_listener(v->family, 16, &addr, &length);
+		listener = listener_for(v, &addr, &length);
 	if (!v->two) {
-		c->fd = connect_to(&addr, length, v->nonblocking);
+		c->fd = connect_to(&addr, length, type_of(v), v->nonblocking);
 		c->peer_fd = accept_one(listener, v->nonblocking);
 	} else {
-		int down[2], up[2];
-		OK(pipe2(down, O_CLOEXEC));
-		OK(pipe2(up, O_CLOEXEC));
-		fflush(NULL);
-		c->peer_pid = (pid_t)OK(fork());
-		if (c->peer_pid == 0) {
-			close_descriptors(down[0], up[1]);
-			peer_process(v, down[0], up[1], &addr, length);
-		}
-		OK(close(down[0]));
-		OK(close(up[1]));
-		c->to_peer = down[1];
-		c->from_peer = up[0];
+		if (begin_peer(c, &commands, &answers))
+			peer_process(v, commands, answers, &addr, length);
 		if (v->accepted) {
 			c->fd = accept_one(listener, v->nonblocking);
 		} else {
 			TRUE(get(c->from_peer, &addr, sizeof addr));
 			TRUE(get(c->from_peer, &length, sizeof length));
-			c->fd = connect_to(&addr, length, v->nonblocking);
+			c->fd = connect_to(&addr, length, type_of(v), v->nonblocking);
 		}
 		char ready = 0;
 		TRUE(get(c->from_peer, &ready, 1));
 	}
-	if (listener >= 0)
+	if (listener >= 0) {
+		remove_name(&addr);
 		OK(close(listener));
+	}
+}
+
+struct conn *conn_open(const struct variant *v)
+{
+	struct conn *c = calloc(1, sizeof *c);
+	c->variant = v;
+	c->fd = c->peer_fd = c->to_peer = c->from_peer = -1;
+	if (v->pair)
+		open_pair(c);
+	else
+		open_by_listener(c);
 	if (v->warm)
 		warm_up(c);
 	return c;
@@ -543,6 +633,15 @@ void exchange(struct conn *c, int rounds)
 	}
 }
 
+/* More than the library lets pass before it moves a connection to its ring. */
+#define WARM_ROUNDS 10
+
+/* What the library moves to its ring at all. */
+static bool is_carried(const struct variant *v)
+{
+	return v->family != UNIX;
+}
+
 /* The library says it carried something, or it is not there and was not expected. */
 static void ring_was_used(const char *where, long before, long after)
 {
@@ -560,7 +659,9 @@ void warm_up(struct conn *c)
 {
 	long mine = ring_bytes();
 	long theirs = call(c, OP_RING_BYTES, 0, 0, NULL, 0, NULL);
-	exchange(c, 8);
+	exchange(c, WARM_ROUNDS);
+	if (!is_carried(c->variant))
+		return;
 	ring_was_used("this process", mine, ring_bytes());
 	ring_was_used("the peer's process", theirs, call(c, OP_RING_BYTES, 0, 0, NULL, 0, NULL));
 }
@@ -568,7 +669,7 @@ void warm_up(struct conn *c)
 void warm_up_fds(int a, int b)
 {
 	long before = ring_bytes();
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < WARM_ROUNDS; i++) {
 		char in[32];
 		EQ(send_all(a, "a question", 10), 10);
 		EQ(recv_all(b, in, 10), 10);

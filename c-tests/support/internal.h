@@ -11,8 +11,8 @@ void checks_are_in_child(void);
 void last_check(const char **file, int *line);
 /* First thing in any forked child: dies with its parent, and of a hang. */
 void become_child(void);
-/* Closes every descriptor above standard error that is not `keep` or `keep_too`. */
-void close_descriptors(int keep, int keep_too);
+/* Closes every descriptor above standard error that is not one of these. */
+void close_descriptors(const int *keep, size_t count);
 
 /* Bytes this process has sent through the ring; -1 without the library. */
 long ring_bytes(void);

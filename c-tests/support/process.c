@@ -20,7 +20,15 @@ void become_child(void)
 	alarm((unsigned)hang_seconds() + 5);
 }
 
-void close_descriptors(int keep, int keep_too)
+static bool is_among(int fd, const int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] == fd)
+			return true;
+	return false;
+}
+
+void close_descriptors(const int *keep, size_t kept)
 {
 	DIR *directory = opendir("/proc/self/fd");
 	if (directory == NULL)
@@ -30,7 +38,7 @@ void close_descriptors(int keep, int keep_too)
 	size_t count = 0;
 	while ((entry = readdir(directory)) != NULL && count < 512) {
 		int fd = atoi(entry->d_name);
-		if (fd <= STDERR_FILENO || fd == keep || fd == keep_too || fd == dirfd(directory))
+		if (fd <= STDERR_FILENO || is_among(fd, keep, kept) || fd == dirfd(directory))
 			continue;
 		char link[64], target[256];
 		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);

@@ -66,15 +66,19 @@ void check_same(const char *file, int line, const char *text, const void *a, con
 
 /* ---- connections ----------------------------------------------------------------------- */
 
-enum family { INET, INET6, MAPPED_CLIENT, MAPPED_SERVER };
+enum family { INET, INET6, MAPPED_CLIENT, MAPPED_SERVER, UNIX };
 
 struct variant {
 	const char *name;
 	enum family family;
+	int type;	  /* SOCK_STREAM when 0 */
 	bool warm;	  /* a few exchanges before the test looks */
 	bool two;	  /* the other end lives in a forked process */
 	bool accepted;	  /* our end is the one accept() returned */
 	bool nonblocking; /* connected and accepted without blocking */
+	bool pair;	  /* of socketpair(), made before the fork */
+	bool early;	  /* warmed up before the fork */
+	bool path;	  /* its listener has a file */
 };
 
 #define V_FRESH_ONE (1u << 0)
@@ -87,14 +91,25 @@ struct variant {
 #define V_MAPPED_CLIENT (1u << 7)
 #define V_MAPPED_SERVER (1u << 8)
 #define V_NONBLOCKING (1u << 9)
-#define V_COUNT 10
+#define V_UNIX_FRESH_ONE (1u << 10)
+#define V_UNIX_WARM_ONE (1u << 11)
+#define V_UNIX_FRESH_TWO (1u << 12)
+#define V_UNIX_WARM_TWO (1u << 13)
+#define V_UNIX_WARM_SERVER (1u << 14)
+#define V_UNIX_PAIR_WARM_TWO (1u << 15)
+#define V_UNIX_PAIR_EARLY (1u << 16)
+#define V_COUNT 17
 
 #define ALONE 0u /* the test makes its own sockets; its argument is NULL */
 #define WARM (V_WARM_ONE | V_WARM_TWO | V_WARM_SERVER)
 #define ONE (V_FRESH_ONE | V_WARM_ONE)
 #define TWO (V_FRESH_TWO | V_WARM_TWO | V_WARM_SERVER)
 #define EACH (ONE | TWO)
-#define EVERY ((1u << V_COUNT) - 1)
+#define EVERY ((1u << 10) - 1) /* of TCP */
+
+#define UNIX_ONE (V_UNIX_FRESH_ONE | V_UNIX_WARM_ONE)
+#define UNIX_TWO (V_UNIX_FRESH_TWO | V_UNIX_WARM_TWO | V_UNIX_WARM_SERVER | V_UNIX_PAIR_WARM_TWO | V_UNIX_PAIR_EARLY)
+#define UNIX_EACH (UNIX_ONE | UNIX_TWO)
 
 struct conn {
 	int fd;			 /* our end */
@@ -115,7 +130,7 @@ void conn_end(struct conn *c);
 
 /* `rounds` of small requests and answers. */
 void exchange(struct conn *c, int rounds);
-/* Eight rounds, after which the library, when it is there, must be using its ring. */
+/* Ten rounds, after which the library, when it is there, must be using its ring. */
 void warm_up(struct conn *c);
 /* The same between two descriptors of this process. */
 void warm_up_fds(int a, int b);
