@@ -7,9 +7,9 @@ PROGRAMS are for every day: quick, and of small packages. LONG are those of larg
 """
 
 from . import (
-    bash, busybox, debuggers, dnsmasq, dnsmasq_udp, git_daemon, haproxy, inetd, iperf3, iperf3_udp, java, lighttpd, memcached,
-    memcached_udp, memcached_unix, mosquitto, netcat, nginx, nginx_proxy, node, openssh, perl, php, postgres, python_asyncio,
-    python_http, redis, redis_unix, rsync, socat, static, tls, valgrind, vsftpd,
+    bash, busybox, dbus, debuggers, dnsmasq, dnsmasq_udp, git_daemon, haproxy, haproxy_unix, inetd, iperf3, iperf3_udp, java,
+    lighttpd, memcached, memcached_udp, memcached_unix, mosquitto, netcat, nginx, nginx_proxy, nginx_unix, node, openssh, perl,
+    php, php_fpm, postgres, postgres_unix, python_asyncio, python_http, python_multiprocessing, redis, redis_unix, rsync, socat, socat_unix, static, tls, valgrind, vsftpd,
 )
 
 PROGRAMS = {
@@ -17,13 +17,16 @@ PROGRAMS = {
     "redis-unix": redis_unix,
     "nginx": nginx,
     "nginx-proxy": nginx_proxy,
+    "nginx-unix": nginx_unix,
     "python-http": python_http,
     "python-asyncio": python_asyncio,
+    "multiprocessing": python_multiprocessing,
     "memcached": memcached,
     "memcached-udp": memcached_udp,
     "iperf3": iperf3,
     "haproxy": haproxy,
     "socat": socat,
+    "socat-unix": socat_unix,
     "netcat": netcat,
     "postgres": postgres,
     "rsync": rsync,
@@ -39,6 +42,7 @@ PROGRAMS = {
     "git-daemon": git_daemon,
     "mosquitto": mosquitto,
     "tls": tls,
+    "dbus": dbus,
     "static": static,
     "debuggers": debuggers,
 }
@@ -46,6 +50,9 @@ PROGRAMS = {
 LONG = {
     "memcached-unix": memcached_unix,
     "iperf3-udp": iperf3_udp,
+    "haproxy-unix": haproxy_unix,
+    "postgres-unix": postgres_unix,
+    "php-fpm": php_fpm,
     "php": php,
     "node": node,
     "java": java,

@@ -9,8 +9,8 @@ from pathlib import Path
 NEEDS = ["/usr/lib/postgresql/*/bin/postgres", "/usr/lib/postgresql/*/bin/pgbench"]
 
 SETTINGS = """
-listen_addresses = '127.0.0.1'
-unix_socket_directories = ''
+listen_addresses = '{addresses}'
+unix_socket_directories = '{folders}'
 fsync = off
 shared_buffers = 16MB
 max_connections = 40
@@ -20,6 +20,10 @@ dynamic_shared_memory_type = mmap
 
 
 def run(case):
+    exercise(case, "tcp")
+
+
+def exercise(case, family):
     case.run_as("postgres")
     tools = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0))
     port, data = case.port(), case.path("data")
@@ -28,9 +32,12 @@ def run(case):
         role="witness", seconds=60,
     )
     with open(data / "postgresql.conf", "a") as configuration:
-        configuration.write(SETTINGS)
-    server = case.server(tools / "postgres", "-D", data, "-p", port, ready=port)
-    login = ["-h", "127.0.0.1", "-p", port, "-U", "postgres"]
+        places = {"addresses": "127.0.0.1", "folders": ""} if family == "tcp" else {"addresses": "", "folders": case.folder}
+        configuration.write(SETTINGS.format(**places))
+    where = {"tcp": ("127.0.0.1", port), "unix": (case.folder, case.path(f".s.PGSQL.{port}"))}
+    host, ready = where[family]
+    server = case.server(tools / "postgres", "-D", data, "-p", port, ready=ready)
+    login = ["-h", host, "-p", port, "-U", "postgres"]
 
     def sql(text, **options):
         words = [tools / "psql", *login, "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]

@@ -1,0 +1,11 @@
+"""postgres by its UNIX socket: the same as by TCP"""
+
+from . import postgres
+
+NEEDS = postgres.NEEDS
+RING = False
+PAIRS = {"server"}
+
+
+def run(case):
+    postgres.exercise(case, "unix")
