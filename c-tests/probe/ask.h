@@ -36,9 +36,11 @@ const struct question *asked(void);
 
 /* One process or two, before and after both directions left the kernel's path, all families. */
 #define STATES (IN_ONE | IN_TWO)
-#define IN_TWO (TWO | V_WARM_TWO_INET6 | UNIX_TWO)
-#define IN_ONE (ONE | V_WARM_ONE_INET6 | UNIX_ONE)
-#define OF_TCP EVERY /* STATES & OF_TCP for what makes no sense elsewhere */
+#define IN_TWO (TWO | V_WARM_TWO_INET6 | UNIX_TWO | RECORD_TWO)
+#define IN_ONE (ONE | V_WARM_ONE_INET6 | UNIX_ONE | RECORD_ONE)
+/* STATES & OF_TCP for what makes no sense elsewhere, STATES & STREAMS for what makes none in records. */
+#define OF_TCP EVERY
+#define STREAMS (EVERY | UNIX_EACH)
 
 #define ALL_EVENTS (POLLIN | POLLPRI | POLLOUT | POLLRDHUP)
 #define WILD ((void *)0x10) /* no memory is there */

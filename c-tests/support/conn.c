@@ -25,6 +25,14 @@ static const struct variant variants[V_COUNT] = {
 	{ "warm-two-unix-accepted", UNIX, .warm = true, .two = true, .accepted = true },
 	{ "warm-two-unix-pair", UNIX, .warm = true, .two = true, .pair = true },
 	{ "warm-then-two-unix-pair", UNIX, .early = true, .two = true, .pair = true },
+	{ "fresh-one-udp", INET, SOCK_DGRAM },
+	{ "warm-one-udp", INET, SOCK_DGRAM, .warm = true },
+	{ "warm-two-udp", INET, SOCK_DGRAM, .warm = true, .two = true },
+	{ "warm-two-udp-inet6", INET6, SOCK_DGRAM, .warm = true, .two = true },
+	{ "warm-one-seqpacket", UNIX, SOCK_SEQPACKET, .warm = true, .pair = true },
+	{ "warm-two-seqpacket", UNIX, SOCK_SEQPACKET, .warm = true, .two = true },
+	{ "warm-one-unix-datagram", UNIX, SOCK_DGRAM, .warm = true, .pair = true },
+	{ "warm-two-unix-datagram", UNIX, SOCK_DGRAM, .warm = true, .two = true },
 };
 
 const struct variant *variant_of(unsigned bit)
@@ -547,6 +555,48 @@ static void open_pair(struct conn *c)
 	call(c, OP_RING_BYTES, 0, 0, NULL, 0, NULL);
 }
 
+/* A datagram socket with a name of the kernel's choice. */
+static int named(const struct variant *v, struct sockaddr_storage *addr, socklen_t *length)
+{
+	int fd = (int)OK(socket(v->family == INET ? AF_INET : v->family == INET6 ? AF_INET6 : AF_UNIX,
+				SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	if (v->family == UNIX) {
+		addr->ss_family = AF_UNIX;
+		*length = sizeof addr->ss_family;
+	} else {
+		*length = loopback(v->family == INET ? AF_INET : AF_INET6, 0, addr);
+	}
+	OK(bind(fd, (struct sockaddr *)addr, *length));
+	*length = sizeof *addr;
+	OK(getsockname(fd, (struct sockaddr *)addr, length));
+	return fd;
+}
+
+/* Two datagram sockets, each connected to the other. */
+static void open_datagrams(struct conn *c)
+{
+	const struct variant *v = c->variant;
+	struct sockaddr_storage here, there;
+	socklen_t here_length, there_length;
+	int commands, answers;
+	c->fd = named(v, &here, &here_length);
+	if (!v->two) {
+		c->peer_fd = named(v, &there, &there_length);
+		OK(connect(c->peer_fd, (struct sockaddr *)&here, here_length));
+	} else {
+		if (begin_peer(c, &commands, &answers)) {
+			int fd = named(v, &there, &there_length);
+			OK(connect(fd, (struct sockaddr *)&here, here_length));
+			put(answers, &there, sizeof there);
+			put(answers, &there_length, sizeof there_length);
+			serve(fd, commands, answers);
+		}
+		TRUE(get(c->from_peer, &there, sizeof there));
+		TRUE(get(c->from_peer, &there_length, sizeof there_length));
+	}
+	OK(connect(c->fd, (struct sockaddr *)&there, there_length));
+}
+
 static void open_by_listener(struct conn *c)
 {
 	const struct variant *v = c->variant;
@@ -584,6 +634,8 @@ struct conn *conn_open(const struct variant *v)
 	c->fd = c->peer_fd = c->to_peer = c->from_peer = -1;
 	if (v->pair)
 		open_pair(c);
+	else if (v->type == SOCK_DGRAM)
+		open_datagrams(c);
 	else
 		open_by_listener(c);
 	if (v->warm)
@@ -639,7 +691,7 @@ void exchange(struct conn *c, int rounds)
 /* What the library moves to its ring at all. */
 static bool is_carried(const struct variant *v)
 {
-	return v->family != UNIX;
+	return v->family != UNIX && type_of(v) == SOCK_STREAM;
 }
 
 /* The library says it carried something, or it is not there and was not expected. */

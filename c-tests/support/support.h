@@ -98,7 +98,15 @@ struct variant {
 #define V_UNIX_WARM_SERVER (1u << 14)
 #define V_UNIX_PAIR_WARM_TWO (1u << 15)
 #define V_UNIX_PAIR_EARLY (1u << 16)
-#define V_COUNT 17
+#define V_UDP_FRESH_ONE (1u << 17)
+#define V_UDP_WARM_ONE (1u << 18)
+#define V_UDP_WARM_TWO (1u << 19)
+#define V_UDP_WARM_TWO_INET6 (1u << 20)
+#define V_SEQPACKET_WARM_ONE (1u << 21)
+#define V_SEQPACKET_WARM_TWO (1u << 22)
+#define V_DATAGRAM_WARM_ONE (1u << 23)
+#define V_DATAGRAM_WARM_TWO (1u << 24)
+#define V_COUNT 25
 
 #define ALONE 0u /* the test makes its own sockets; its argument is NULL */
 #define WARM (V_WARM_ONE | V_WARM_TWO | V_WARM_SERVER)
@@ -110,6 +118,9 @@ struct variant {
 #define UNIX_ONE (V_UNIX_FRESH_ONE | V_UNIX_WARM_ONE)
 #define UNIX_TWO (V_UNIX_FRESH_TWO | V_UNIX_WARM_TWO | V_UNIX_WARM_SERVER | V_UNIX_PAIR_WARM_TWO | V_UNIX_PAIR_EARLY)
 #define UNIX_EACH (UNIX_ONE | UNIX_TWO)
+#define RECORD_ONE (V_UDP_FRESH_ONE | V_UDP_WARM_ONE | V_SEQPACKET_WARM_ONE | V_DATAGRAM_WARM_ONE)
+#define RECORD_TWO (V_UDP_WARM_TWO | V_UDP_WARM_TWO_INET6 | V_SEQPACKET_WARM_TWO | V_DATAGRAM_WARM_TWO)
+#define RECORD_EACH (RECORD_ONE | RECORD_TWO) /* one send, one receive */
 
 struct conn {
 	int fd;			 /* our end */

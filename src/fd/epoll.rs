@@ -15,7 +15,7 @@ use crate::shm::{Arena, arena, arena::joined};
 use crate::socket::Sock;
 use crate::socket::spin::{self, Peer};
 use crate::socket::wait::LOOK_AGAIN_NS;
-use crate::socket::{route, stats};
+use crate::socket::{datagram, route, stats};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
 use crate::sys::mutex::{Guard, Mutex};
@@ -300,6 +300,7 @@ fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: D
     } else {
         if rings && let Some(arena) = arena() {
             stats::sleeps(arena);
+            datagram::provoke_the_dead();
         }
         let until = if instance.lock().ok_or(BUSY)?.needs_looks() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         call::epoll_wait(ep, events, until, mask)

@@ -7,7 +7,7 @@ use super::table::{self, Entry};
 use crate::pcb::block::flag;
 use crate::socket::spin::{self, Peer};
 use crate::socket::wait::LOOK_AGAIN_NS;
-use crate::socket::{Endpoint, ready, stats};
+use crate::socket::{Endpoint, datagram, ready, stats};
 use crate::sys::call;
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
@@ -168,6 +168,7 @@ impl PollSet<'_> {
         if let Some(Kind::Ring(ep)) = self.kinds.iter().find(|k| matches!(k, Kind::Ring(_))) {
             stats::sleeps(ep.sock.arena);
         }
+        datagram::provoke_the_dead();
         let mut until = deadline;
         for k in self.kinds.iter() {
             if let Kind::Ring(ep) = k

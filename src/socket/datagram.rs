@@ -20,9 +20,9 @@ use crate::pcb::circuit::{End, Link, circuit};
 use crate::pcb::reap::{self, Name};
 use crate::pcb::{Address, Key, Pcb, table};
 use crate::shm::owner::{self, System};
-use crate::shm::{Arena, blocks};
+use crate::shm::{Arena, arena::joined, blocks};
 use crate::sys::call::Datagram;
-use crate::sys::clock::Deadline;
+use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::{Ret, preserved};
 use crate::sys::trace::trace;
 use crate::sys::{Errno, call, diag, thread};
@@ -40,6 +40,8 @@ const LEAST_QUEUE_BYTES: u64 = 4096;
 const KERNEL_EVERY: u64 = 32;
 /// After so many datagrams a sender looks whether their receiver is alive.
 const LOOK_EVERY: u64 = 64;
+/// The kernel is asked no more often than this whether somebody holds a socket that several may hold.
+const ASK_EVERY_NS: u64 = 1_000_000;
 /// Looks of a spinning receiver between two of the kernel.
 const LOOKS_PER_KERNEL: u32 = 64;
 /// Attempts to append a segment while other senders are busy.
@@ -268,7 +270,7 @@ impl Endpoint {
         if deadline.passed() {
             return Err(Errno::EAGAIN);
         }
-        provoke_the_dead(self.sock);
+        provoke_the_dead();
         stats::sleeps(self.sock.arena);
         // A plain blocking call, which the kernel restarts after a signal where the program asked for that.
         let ret = if deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
@@ -353,6 +355,7 @@ const KNOWN: usize = 8;
 thread_local! {
     static ALL_KNOWN: [Cell<Option<Known>>; KNOWN] = const { [const { Cell::new(None) }; KNOWN] };
     static LAST_TARGET: Cell<Option<Known>> = const { Cell::new(None) };
+    static ASKED_NS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
@@ -478,7 +481,7 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
         Ok(Pushed::Full | Pushed::NoRoom) => {
             mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
             add(&COUNTERS.drops, 1);
-            return if is_alive(sock, target, &mailbox) { Some(Ok(bytes)) } else { None };
+            return if is_alive(sock, target, &mailbox, ASK_EVERY_NS) { Some(Ok(bytes)) } else { None };
         }
         Ok(Pushed::Gone) | Err(Refused::Damaged) => return None,
         Err(Refused::Fault) => return Some(Err(Errno::EFAULT)),
@@ -492,12 +495,12 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
             rings |= notifier(sock.arena, number).is_none_or(|n| n.post(bit));
         }
         if rings {
-            if !is_alive(sock, target, &mailbox) {
+            if !is_alive(sock, target, &mailbox, ASK_EVERY_NS) {
                 return None;
             }
             preserved(|| ring(sock, (!is_connected).then_some(known.to)));
         }
-    } else if mailbox.ring.writer.messages.load(Ordering::Relaxed).is_multiple_of(LOOK_EVERY) && !is_alive(sock, target, &mailbox) {
+    } else if mailbox.ring.writer.messages.load(Ordering::Relaxed).is_multiple_of(LOOK_EVERY) && !is_alive(sock, target, &mailbox, ASK_EVERY_NS) {
         return None;
     }
     Some(Ok(bytes))
@@ -549,23 +552,36 @@ fn ring(sock: Sock, to: Option<Address>) {
     }
 }
 
-/// Whether the receiver's process lives; where nobody holds the socket any more it is released.
+/// Whether somebody holds the receiver's socket; where nobody does any more it is released.
 #[cold]
-fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
+fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox, every_ns: u64) -> bool {
     preserved(|| {
-        if !owner::pid_is_gone(sock.arena, mailbox.pcb.owner.load(Ordering::Relaxed)) || reap::is_held_by_any(sock.arena, mailbox.pcb) {
-            return true;
+        let is_held = if mailbox.pcb.has(flag::SHARED) {
+            // Only the kernel knows, and takes its time.
+            let (now, asked) = (now_ns(), ASKED_NS.get());
+            let is_due = now.wrapping_sub(asked) >= every_ns;
+            if is_due {
+                ASKED_NS.set(now);
+            }
+            !is_due || reap::is_held_by_any(sock.arena, mailbox.pcb)
+        } else {
+            !owner::pid_is_gone(sock.arena, mailbox.pcb.owner.load(Ordering::Relaxed)) || reap::is_held_by_any(sock.arena, mailbox.pcb)
+        };
+        if !is_held {
+            reap::release(sock.arena, target, End::Clean);
         }
-        reap::release(sock.arena, target, End::Clean);
-        false
+        is_held
     })
 }
 
-/// Before a sleep: where the one that this thread last sent to is dead, the kernel shall say so.
-fn provoke_the_dead(sock: Sock) {
-    let Some(last) = LAST_TARGET.get().filter(|k| k.sender == sock.name()) else { return };
+/// Before a sleep, on whatever: where the one that this thread last sent to is dead, the kernel shall say so.
+pub fn provoke_the_dead() {
+    let Some(last) = LAST_TARGET.get() else { return };
+    let Some(arena) = joined() else { return };
+    let fd = block::pcb(arena, last.sender.index).map_or(-1, |p| p.fd.load(Ordering::Relaxed) as c_int);
+    let Some(sock) = Sock::find(arena, last.sender.index, last.sender.generation, fd) else { return };
     let Some(target) = last.target else { return };
-    let is_gone = Mailbox::of(sock.arena, target).is_none_or(|mailbox| !mailbox.is_open() || !is_alive(sock, target, &mailbox));
+    let is_gone = Mailbox::of(sock.arena, target).is_none_or(|mailbox| !mailbox.is_open() || !is_alive(sock, target, &mailbox, 0));
     if is_gone {
         LAST_TARGET.set(None);
         let is_connected = sock.pcb.addresses().remote == last.to;

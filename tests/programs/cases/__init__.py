@@ -7,9 +7,10 @@ PROGRAMS are for every day: quick, and of small packages. LONG are those of larg
 """
 
 from . import (
-    bash, busybox, dbus, debuggers, dnsmasq, dnsmasq_udp, git_daemon, haproxy, haproxy_unix, inetd, iperf3, iperf3_udp, java,
-    lighttpd, memcached, memcached_udp, memcached_unix, mosquitto, netcat, nginx, nginx_proxy, nginx_unix, node, openssh, perl,
-    php, php_fpm, postgres, postgres_unix, python_asyncio, python_http, python_multiprocessing, redis, redis_unix, rsync, socat, socat_unix, static, tls, valgrind, vsftpd,
+    agents, bash, busybox, chrony, dbus, debuggers, dnsmasq, dnsmasq_udp, git_daemon, haproxy, haproxy_unix, inetd, iperf3,
+    iperf3_udp, java, lighttpd, memcached, memcached_udp, memcached_unix, mosh, mosquitto, netcat, nginx, nginx_proxy,
+    nginx_unix, node, openssh, perl, php, php_fpm, postgres, postgres_unix, python_asyncio, python_http,
+    python_multiprocessing, redis, redis_unix, rsync, rsyslog, socat, socat_unix, ssh_master, static, tls, valgrind, vsftpd,
 )
 
 PROGRAMS = {
@@ -43,6 +44,7 @@ PROGRAMS = {
     "mosquitto": mosquitto,
     "tls": tls,
     "dbus": dbus,
+    "agents": agents,
     "static": static,
     "debuggers": debuggers,
 }
@@ -52,6 +54,10 @@ LONG = {
     "iperf3-udp": iperf3_udp,
     "haproxy-unix": haproxy_unix,
     "postgres-unix": postgres_unix,
+    "ssh-master": ssh_master,
+    "rsyslog": rsyslog,
+    "chrony": chrony,
+    "mosh": mosh,
     "php-fpm": php_fpm,
     "php": php,
     "node": node,

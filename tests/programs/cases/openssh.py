@@ -1,5 +1,6 @@
 """OpenSSH: a login with some MB of output, ports forwarded both ways, files by sftp"""
 
+import contextlib
 import getpass
 import os
 import signal
@@ -15,6 +16,15 @@ PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 
 def run(case):
+    with serve(case) as client:
+        commands(case, ["ssh", "-F", client, "test"])
+        forward(case, ["ssh", "-F", client])
+        files(case, ["sftp", "-q", "-F", client])
+
+
+@contextlib.contextmanager
+def serve(case):
+    """A server, and the configuration of a client that may log in as who we are."""
     for name in ("host_key", "user_key"):
         case.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", case.path(name), role="witness")
     port = case.port()
@@ -26,9 +36,7 @@ def run(case):
     try:
         # sshd must be named by its full path: it starts itself anew for each connection.
         server = case.server(case.tool("sshd"), "-D", "-e", "-f", server_configuration, ready=port)
-        commands(case, ["ssh", "-F", client, "test"])
-        forward(case, ["ssh", "-F", client])
-        files(case, ["sftp", "-q", "-F", client])
+        yield client
         case.idle(server, "sshd")
         case.stop(server, status=None)
     finally:
