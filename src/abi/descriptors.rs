@@ -115,6 +115,7 @@ export! {
         };
         let answer = match request_word as u64 {
             libc::FIONREAD => options::readable_bytes(sock),
+            SIOCOUTQNSD if options::is_unix(sock) => None,
             libc::TIOCOUTQ | SIOCOUTQNSD => options::unsent_bytes(sock),
             _ if request_word == SIOCATMARK => options::at_mark(sock),
             _ => None,

@@ -70,7 +70,7 @@ export! {
                     return (real().sendmsg)(fd, msg, flags);
                 }
             };
-            if flags & libc::MSG_FASTOPEN != 0 {
+            if flags & libc::MSG_FASTOPEN != 0 && !options::is_unix(sock) {
                 route::pin(sock);
             }
             if options::is_unix(sock) && is_there(msg) && (*msg).msg_controllen != 0 {
@@ -86,7 +86,7 @@ export! {
             encode(message_buffers(msg).and_then(|b| {
                 let mut source = Iov::new(b)?;
                 let extras = !(*msg).msg_name.is_null() || (*msg).msg_controllen != 0 || flags & libc::MSG_FASTOPEN != 0;
-                if extras && options::sends_by_ring(sock) {
+                if extras && (options::sends_by_ring(sock) || options::is_unix(sock)) {
                     let empty = msghdr { msg_iovlen: 0, ..*msg };
                     judged(check((real().sendmsg)(fd, &empty, FOR_JUDGING | flags & libc::MSG_FASTOPEN)))?;
                 }
@@ -123,7 +123,11 @@ export! {
             }
             if let (Ok(n), false) = (ret, by_kernel) {
                 let named = n > 0 && options::is_unix(sock) && !(*msg).msg_name.is_null();
-                (*msg).msg_namelen = if named { peer_name(fd, (*msg).msg_name, (*msg).msg_namelen) } else { 0 };
+                let name = if named { peer_name(fd, (*msg).msg_name, (*msg).msg_namelen) } else { Ok(0) };
+                (*msg).msg_namelen = match name {
+                    Ok(len) => len,
+                    Err(e) => return encode(Err(e)),
+                };
                 (*msg).msg_controllen = 0;
                 (*msg).msg_flags = flags & (libc::MSG_OOB | libc::MSG_CMSG_CLOEXEC);
             }

@@ -8,7 +8,7 @@ use super::decode::{is_there, with_buffer, with_vector, with_whole_buffer};
 use crate::fd::table::{self, Entry};
 use crate::socket::recv::receive;
 use crate::socket::{Sock, options};
-use crate::sys::Errno;
+use crate::sys::{Errno, call, fault};
 use crate::sys::errno::{Ret, check, encode, preserved};
 use crate::sys::real::real;
 use crate::transport::iov::Iov;
@@ -35,13 +35,17 @@ fn receive_vector(sock: Sock, sink: &mut Iov, flags: c_int, call: impl Fn() -> R
 }
 
 /// Who sent a byte of an AF_UNIX stream: what the other end is bound to, if anything. Returns the name's length.
-pub(super) unsafe fn peer_name(fd: c_int, name: *mut c_void, len: socklen_t) -> socklen_t {
-    // SAFETY: the caller has `len` bytes there.
+pub(super) unsafe fn peer_name(fd: c_int, name: *mut c_void, room: socklen_t) -> Result<socklen_t, Errno> {
+    let Ok(known) = preserved(|| call::unix_peer_name(fd)) else { return Ok(0) };
+    let n = known.len().min(room as usize);
+    // SAFETY: the caller has `room` bytes there, which are overwritten.
     unsafe {
-        let mut told = len;
-        let ret = preserved(|| (real().getpeername)(fd, name.cast(), &mut told));
-        if ret == 0 && told as usize > size_of::<libc::sa_family_t>() { told } else { 0 }
+        if !fault::can_write(name.cast(), n) {
+            return Err(Errno::EFAULT);
+        }
+        core::ptr::copy_nonoverlapping(known.as_ptr(), name.cast(), n);
     }
+    Ok(known.len() as socklen_t)
 }
 
 export! {
@@ -130,7 +134,10 @@ export! {
                 if !is_there(len) {
                     return encode(Err(Errno::EFAULT));
                 }
-                *len = if options::is_unix(sock) && ret > 0 { peer_name(fd, addr.cast(), *len) } else { 0 };
+                *len = match if options::is_unix(sock) && ret > 0 { peer_name(fd, addr.cast(), *len) } else { Ok(0) } {
+                    Ok(len) => len,
+                    Err(e) => return encode(Err(e)),
+                };
             }
             ret
         }

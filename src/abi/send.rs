@@ -88,11 +88,11 @@ export! {
                 Entry::Plain | Entry::Epoll(_) => return (real().sendto)(fd, buf, n, flags, addr, len),
             };
             let fast_open = flags & libc::MSG_FASTOPEN;
-            if fast_open != 0 {
+            if fast_open != 0 && !options::is_unix(sock) {
                 route::pin(sock);
             }
             with_buffer(buf.cast_mut(), n, |source| {
-                if (!addr.is_null() || fast_open != 0) && options::sends_by_ring(sock) {
+                if (!addr.is_null() || fast_open != 0) && (options::sends_by_ring(sock) || options::is_unix(sock)) {
                     judged(check((real().sendto)(fd, core::ptr::null(), 0, FOR_JUDGING | fast_open, addr, len)))?;
                 }
                 send_stream(sock, source, flags, || check((real().sendto)(fd, buf, n, flags, addr, len)))

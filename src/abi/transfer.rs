@@ -8,6 +8,7 @@ use super::receive;
 use crate::fd::table;
 use crate::socket::Endpoint;
 use crate::socket::options;
+use crate::socket::route::ROUTE_CHANGED;
 use crate::socket::transfer::{Source, receiver, sender};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::{Ret, check, encode};
@@ -17,7 +18,7 @@ use crate::sys::{Errno, call, thread};
 /// What splice does for a socket that is not on the ring yet: doorbells may come with the data, so the bytes
 /// are looked at first, and taken when the pipe has them.
 unsafe fn copy_from(input: c_int, out: c_int, n: size_t, nonblocking: bool) -> ssize_t {
-    let mut bytes = [0u8; 16 << 10];
+    let mut bytes = [0u8; 64 << 10];
     let (buffer, flags) = (bytes.as_mut_ptr().cast(), if nonblocking { libc::MSG_DONTWAIT } else { 0 });
     // SAFETY: the buffer is ours and holds as much as is asked for.
     unsafe {
@@ -125,11 +126,11 @@ fn await_pipe(pipe: c_int, events: libc::c_short, waits: bool) -> Result<(), Err
 }
 
 /// splice(2) from the ring to a pipe: what the pipe has room for.
-fn to_pipe(ep: &Endpoint, pipe: c_int, n: size_t, pipe_waits: bool) -> Ret {
+fn to_pipe(ep: &Endpoint, pipe: c_int, n: size_t, pipe_waits: bool, nonblocking: bool) -> Ret {
     loop {
         await_pipe(pipe, libc::POLLOUT, pipe_waits)?;
         let mut is_full = false;
-        let ret = ep.receive_into(n, ep.sock.is_nonblocking(0), &mut |from, len| {
+        let ret = ep.receive_into(n, nonblocking, &mut |from, len| {
             let ret = call::write_nowait(pipe, from, len);
             is_full = ret == Err(Errno::EAGAIN);
             ret
@@ -145,7 +146,7 @@ export! {
         // SAFETY: as the caller says; `piece` is given memory of the ring.
         unsafe {
             let Some(sock) = table::stream(out) else {
-                return if offset.is_null() && table::stream(input).is_some() && call::is_pipe(out) {
+                return if offset.is_null() && table::socket(input).is_some() && call::is_pipe(out) {
                     splice(input, core::ptr::null_mut(), out, core::ptr::null_mut(), n, 0)
                 } else {
                     (real().sendfile)(out, input, offset, n)
@@ -163,6 +164,9 @@ export! {
             }
             let mut file = File { fd: input, at: offset.as_ref().copied() };
             let ret = thread::without_cancellation(|| ep.send_from(n.min(0x7fff_f000), sock.is_nonblocking(0), &mut file));
+            if ret == Err(ROUTE_CHANGED) {
+                return (real().sendfile)(out, input, offset, n);
+            }
             if let (Some(at), Some(offset)) = (file.at, offset.as_mut()) {
                 *offset = at;
             }
@@ -179,7 +183,7 @@ export! {
         // SAFETY: as the caller says; the pieces are memory of the ring.
         unsafe {
             let direct = || (real().splice)(input, off_in, out, off_out, n, flags);
-            let (from, to) = (table::stream(input).is_some(), table::stream(out).is_some());
+            let (from, to) = (table::socket(input).is_some(), table::stream(out).is_some());
             const SPLICE_FLAGS: c_uint = 0xf;
             if !(from || to) {
                 return direct();
@@ -201,18 +205,23 @@ export! {
             if let Some(sock) = table::stream(out) {
                 return match sender(sock) {
                     Ok(ep) => {
-                        encode(
-                            await_pipe(input, libc::POLLIN, pipe_waits)
-                                .and_then(|()| ep.send_from(n, sock.is_nonblocking(0), &mut Pipe { fd: input, is_done: false })),
-                        )
+                        let sent = await_pipe(input, libc::POLLIN, pipe_waits)
+                            .and_then(|()| ep.send_from(n, sock.is_nonblocking(0), &mut Pipe { fd: input, is_done: false }));
+                        if sent == Err(ROUTE_CHANGED) { direct() } else { encode(sent) }
                     }
                     Err(_guard) => direct(),
                 };
             }
+            if let table::Entry::Datagram(sock) = table::lookup(input) {
+                let waits = !sock.is_nonblocking(0) && flags & libc::SPLICE_F_NONBLOCK == 0;
+                return copy_from(input, out, n, !waits);
+            }
             if let Some(sock) = table::stream(input) {
-                return match receiver(sock) {
-                    Some(ep) => encode(to_pipe(&ep, out, n, pipe_waits)),
-                    None => copy_from(input, out, n, sock.is_nonblocking(0)),
+                // Of an AF_UNIX socket the flag does say something.
+                let nonblocking = sock.is_nonblocking(0) || (options::is_unix(sock) && flags & libc::SPLICE_F_NONBLOCK != 0);
+                return match receiver(sock).map(|ep| to_pipe(&ep, out, n, pipe_waits, nonblocking)) {
+                    Some(Err(ROUTE_CHANGED)) | None => copy_from(input, out, n, nonblocking),
+                    Some(ret) => encode(ret),
                 };
             }
             direct()

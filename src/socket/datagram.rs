@@ -7,7 +7,7 @@
 use core::cell::Cell;
 use core::net::IpAddr;
 use core::sync::atomic::Ordering;
-use libc::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int};
+use libc::{MSG_DONTWAIT, MSG_PEEK, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int};
 
 use super::handle::{Endpoint, Sock};
 use super::ready::Readiness;
@@ -47,10 +47,9 @@ const LOOKS_PER_KERNEL: u32 = 64;
 /// Attempts to append a segment while other senders are busy.
 const ATTEMPTS: u32 = 64;
 
-/// Flags of a receive that the mailbox can serve.
-const RECEIVE_FLAGS: c_int = MSG_DONTWAIT | MSG_PEEK | MSG_NOSIGNAL | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC | libc::MSG_WAITALL | libc::MSG_WAITFORONE;
-/// The same of a send.
-const SEND_FLAGS: c_int = MSG_DONTWAIT | MSG_NOSIGNAL | libc::MSG_CONFIRM;
+/// Flags that take a send to the kernel; what is not known UDP ignores. An urgent datagram IPv4 refuses.
+const SENT_BY_KERNEL: c_int = libc::MSG_MORE | MSG_PROBE;
+const MSG_PROBE: c_int = 0x10;
 
 /// A datagram from the mailbox.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +145,7 @@ pub fn pin(sock: Sock) {
 /// Receives a datagram into `sink`; `kernel` makes the program's own call where the kernel has it, with flags besides.
 #[inline]
 pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
-    let ep = if flags & !RECEIVE_FLAGS == 0 { mailbox(sock) } else { None };
+    let ep = if flags & libc::MSG_ERRQUEUE == 0 { mailbox(sock) } else { None };
     let Some(ep) = ep else { return kernel(0).map(Got::Kernel) };
     let mut until = None;
     loop {
@@ -348,6 +347,8 @@ struct Known {
     /// The sender's own address, as the receiver is told.
     from: Address,
     target: Option<Name>,
+    /// How far the mailbox was filled by the last datagram.
+    sent_at: u64,
 }
 
 const KNOWN: usize = 8;
@@ -361,7 +362,8 @@ thread_local! {
 /// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
 #[inline]
 pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, kernel: impl FnOnce() -> Ret) -> Ret {
-    if flags & !SEND_FLAGS == 0
+    if flags & SENT_BY_KERNEL == 0
+        && !(flags & libc::MSG_OOB != 0 && !sock.pcb.has(flag::INET6))
         && source.left() <= record::MOST_BYTES
         && !sock.pcb.has(flag::SENDS_BY_KERNEL | flag::CORKED | flag::SHUT_WR)
         && let Some(known) = receiver(sock, to)
@@ -408,7 +410,7 @@ fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
             Name::of(index, p)
         })
     });
-    Known { sender: sock.name(), to, epoch, from: from.unwrap_or_default(), target }
+    Known { sender: sock.name(), to, epoch, from: from.unwrap_or_default(), target, sent_at: 0 }
 }
 
 /// The address that a datagram to `to` is sent from, where that is known without the kernel's routes.
@@ -476,8 +478,8 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
     if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {
         pushed = make_room(sock, &mailbox, bytes as u64, push);
     }
-    match pushed {
-        Ok(Pushed::Done) => {}
+    let sent_at = match pushed {
+        Ok(Pushed::Done(at)) => at,
         Ok(Pushed::Full | Pushed::NoRoom) => {
             mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
             add(&COUNTERS.drops, 1);
@@ -485,10 +487,10 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
         }
         Ok(Pushed::Gone) | Err(Refused::Damaged) => return None,
         Err(Refused::Fault) => return Some(Err(Errno::EFAULT)),
-    }
+    };
     add(&COUNTERS.ring_tx_bytes, bytes as u64);
     add(&COUNTERS.ring_tx_messages, 1);
-    LAST_TARGET.set(Some(known));
+    LAST_TARGET.set(Some(Known { sent_at, ..known }));
     if let Some(wishes) = mailbox.ring.control.readable.take() {
         let mut rings = wishes.doorbell();
         if let Some((number, bit)) = wishes.notify() {
@@ -574,14 +576,18 @@ fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox, every_ns: u64) -> bool 
     })
 }
 
-/// Before a sleep, on whatever: where the one that this thread last sent to is dead, the kernel shall say so.
+/// Before a sleep, on whatever: where the one that this thread last sent to died without having read it, it may have been
+/// dead before; the kernel shall say so.
 pub fn provoke_the_dead() {
     let Some(last) = LAST_TARGET.get() else { return };
     let Some(arena) = joined() else { return };
     let fd = block::pcb(arena, last.sender.index).map_or(-1, |p| p.fd.load(Ordering::Relaxed) as c_int);
     let Some(sock) = Sock::find(arena, last.sender.index, last.sender.generation, fd) else { return };
     let Some(target) = last.target else { return };
-    let is_gone = Mailbox::of(sock.arena, target).is_none_or(|mailbox| !mailbox.is_open() || !is_alive(sock, target, &mailbox, 0));
+    let is_gone = Mailbox::of(sock.arena, target).is_some_and(|mailbox| {
+        let is_unread = mailbox.is_open() && mailbox.ring.consumed.tail.load(Ordering::Relaxed) < last.sent_at;
+        is_unread && !is_alive(sock, target, &mailbox, 0)
+    });
     if is_gone {
         LAST_TARGET.set(None);
         let is_connected = sock.pcb.addresses().remote == last.to;

@@ -169,6 +169,9 @@ impl Endpoint {
 pub fn shutdown(sock: Sock, how: c_int) -> Ret {
     let endpoint = sock.endpoint().inspect(Endpoint::become_aware).filter(|ep| ep.tx.path() == Path::Ring);
     let Some(ep) = endpoint.filter(|_| (libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how)) else {
+        if sock.pcb.has(flag::UNIX) && sock.endpoint().is_some() {
+            return unix::shutdown_in_kernel(sock, how);
+        }
         // A FIN on the anchor is the last thing it can carry: the ring must never need it, not even if the other
         // end joins only now.
         if endpoint.is_none() && matches!(sock.pcb.state(), State::SynSent | State::Established) {
@@ -176,9 +179,6 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
             if let Some(ep) = sock.endpoint() {
                 ep.tx.change_path(Path::Ready, Path::Pinned);
             }
-        }
-        if sock.pcb.has(flag::UNIX) && sock.endpoint().is_some() {
-            unix::pin(sock);
         }
         let ret = call::shutdown(sock.fd, how);
         if ret.is_ok() && how != libc::SHUT_RD {

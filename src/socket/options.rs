@@ -316,6 +316,11 @@ pub fn unsent_bytes(sock: Sock) -> Option<c_int> {
     if sock.pcb.has(flag::DATAGRAM) {
         return None;
     }
+    if sock.pcb.has(flag::UNIX) {
+        // The kernel counts its memory for what the other end has not read.
+        let ep = sock.endpoint().filter(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)?;
+        return Some(ep.tx.queued()?.min(c_int::MAX as u64) as c_int);
+    }
     let ep = sock.endpoint().filter(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)?;
     Some(ep.tx.queued()?.saturating_sub(ep.queue_bytes() / 2).min(c_int::MAX as u64) as c_int)
 }

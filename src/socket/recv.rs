@@ -260,7 +260,8 @@ impl Endpoint {
         if flags & MSG_OOB != 0 {
             return self.receive_urgent(sink, flags & MSG_PEEK != 0);
         }
-        if flags & libc::MSG_ERRQUEUE != 0 {
+        let is_unix = self.sock.pcb.has(flag::UNIX);
+        if flags & libc::MSG_ERRQUEUE != 0 && !is_unix {
             // There never is an error in the queue.
             return Err(Errno::EAGAIN);
         }
@@ -270,7 +271,9 @@ impl Endpoint {
             return self.receive_left(sink, flags, peek);
         }
         let lowat = self.sock.pcb.rcvlowat.load(Ordering::Relaxed).max(1) as usize;
-        self.receive_slowly(sink, peek, nonblocking, if flags & MSG_WAITALL != 0 { usize::MAX } else { lowat })
+        // Who only looks at an AF_UNIX stream is told what is there.
+        let waits_for_all = flags & MSG_WAITALL != 0 && !(peek && is_unix);
+        self.receive_slowly(sink, peek, nonblocking, if waits_for_all { usize::MAX } else { lowat })
     }
 
     #[inline(always)]
@@ -361,7 +364,7 @@ impl Endpoint {
             }
             other => other?,
         };
-        if n == 0 {
+        if n == 0 && sink.left() > 0 {
             drop(held);
             // The other end is gone and so is what it had sent.
             self.anchor_ended(None);

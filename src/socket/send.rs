@@ -33,7 +33,12 @@ const MESSAGES_PER_LOOK: u64 = 16;
 /// Sends from `source`; `kernel` makes the program's own call where the kernel takes the bytes.
 #[inline(always)]
 pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() -> Ret) -> Ret {
+    if flags & MSG_OOB != 0 && sock.pcb.has(flag::UNIX) {
+        // The kernel's urgent byte is of another kind there, and stays with it.
+        route::pin(sock);
+    }
     match route::tx(sock) {
+        TxRoute::Ring(_) if flags & MSG_OOB != 0 && sock.pcb.has(flag::UNIX) => Err(Errno::EAGAIN),
         TxRoute::Ring(ep) => match ep.send(source, flags) {
             Err(route::ROUTE_CHANGED) => send_elsewhere(sock, source, flags, 0),
             ret => ret,
@@ -232,7 +237,7 @@ impl Endpoint {
 }
 
 /// An error on its way to the program: EPIPE brings SIGPIPE unless the call said no.
-fn signalled(e: Errno, flags: c_int) -> Errno {
+pub(super) fn signalled(e: Errno, flags: c_int) -> Errno {
     if e == Errno::EPIPE && flags & MSG_NOSIGNAL == 0 {
         thread::raise(libc::SIGPIPE);
     }

@@ -103,6 +103,7 @@ impl Endpoint {
                     self.wake_writer();
                     return done;
                 }
+                None if self.has_left_ring() => return Err(route::ROUTE_CHANGED),
                 None if end => return self.at_end().unwrap_or(Ok(())).map(|()| 0),
                 None if !self.is_current() => return Err(Errno::EBADF),
                 None if nonblocking => return Err(Errno::EAGAIN),

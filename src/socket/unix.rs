@@ -12,7 +12,7 @@
 //! | close with unread data | ECONNRESET once, then 0 | EPIPE |
 
 use core::sync::atomic::Ordering;
-use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int};
+use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int, pollfd};
 
 use super::end::take_error;
 use super::handle::{Endpoint, Sock};
@@ -26,6 +26,7 @@ use crate::shm::owner::System;
 use crate::sys::clock::Deadline;
 use crate::sys::diag::{self, UnixSocket};
 use crate::sys::errno::{Ret, preserved};
+use crate::sys::mailbox::{self, Mailbox};
 use crate::sys::signal::Blocked;
 use crate::sys::trace::trace;
 use crate::sys::{Errno, call, thread};
@@ -118,7 +119,8 @@ pub fn send_in_kernel(sock: Sock, guard: SendInKernel, source: &mut Iov, flags: 
         Err(e) => return Some(Err(e)),
     }
     let deadline = Deadline::of_option(sock.pcb.sndtimeo_ns.load(Ordering::Relaxed));
-    match call::poll_one(sock.fd, POLLOUT, deadline) {
+    match await_room_in_kernel(sock, deadline) {
+        Ok(_) if sock.pcb.has(flag::SHUT_WR) => Some(if *sent > 0 { Ok(*sent) } else { Err(super::send::signalled(Errno::EPIPE, flags)) }),
         Ok(0) if *sent == 0 => Some(Err(Errno::EAGAIN)),
         Ok(0) => Some(Ok(*sent)),
         Ok(_) if sock.is_closed() => Some(Err(Errno::EBADF)),
@@ -127,6 +129,22 @@ pub fn send_in_kernel(sock: Sock, guard: SendInKernel, source: &mut Iov, flags: 
         Err(_) if *sent > 0 => Some(Ok(*sent)),
         Err(e) => Some(Err(e)),
     }
+}
+
+/// Sleeps until the kernel has room; a shutdown of our own, which poll(2) does not tell, pokes the mailbox.
+fn await_room_in_kernel(sock: Sock, deadline: Deadline) -> Ret {
+    let role = sock.endpoint().filter(Endpoint::may_have_company).map(|ep| ep.writer_role());
+    let held = role.filter(|role| role.lock(deadline.absolute()).is_ok());
+    let mailbox = held.and_then(|_| Mailbox::bind(sock.pcb.cookie.load(Ordering::Relaxed)));
+    let mut fds = [
+        pollfd { fd: sock.fd, events: POLLOUT, revents: 0 },
+        pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 },
+    ];
+    let ret = if sock.pcb.has(flag::SHUT_WR) { Ok(1) } else { call::poll_many(&mut fds, deadline.left(), None) };
+    if let Some(role) = held {
+        role.unlock();
+    }
+    ret
 }
 
 impl Endpoint {
@@ -253,7 +271,7 @@ impl Endpoint {
         if for_room && self.circuit.role(1 - self.link.side, 1).is_held()
             && let Some((_, peer)) = self.peer()
         {
-            crate::sys::mailbox::poke(peer.cookie.load(Ordering::Relaxed));
+            mailbox::poke(peer.cookie.load(Ordering::Relaxed));
         }
     }
 
@@ -279,7 +297,7 @@ impl Endpoint {
         if self.rx.path().leads_to_ring() && self.rx.has_data() {
             bits |= READABLE;
         } else if self.has_left_ring() || !self.is_past_kernel() {
-            ask |= READABLE | POLLRDHUP | POLLHUP;
+            ask |= READABLE | libc::POLLPRI | POLLRDHUP | POLLHUP;
         }
         if no_more {
             bits |= READABLE | POLLRDHUP;
@@ -312,6 +330,24 @@ impl Endpoint {
         let error = take_error(self.sock)?;
         Some(Err(error))
     }
+}
+
+/// shutdown(2) where the sending direction is not on the ring: the kernel's, which is the last that the anchor can carry
+/// that way, and the ring's for what is there.
+pub(super) fn shutdown_in_kernel(sock: Sock, how: c_int) -> Ret {
+    pin(sock);
+    let ret = call::shutdown(sock.fd, how)?;
+    if how != libc::SHUT_RD {
+        sock.pcb.set(flag::SHUT_WR);
+    }
+    if let Some(ep) = sock.endpoint() {
+        if how != libc::SHUT_WR {
+            sock.pcb.set(flag::SHUT_RD);
+            ep.rx.control.deaf.store(DEAF, Ordering::SeqCst);
+        }
+        ep.wake_own_sender();
+    }
+    Ok(ret)
 }
 
 /// Keeps a socket with the kernel, or takes it back there: its sending direction now, the receiving one with the other

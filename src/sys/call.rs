@@ -219,6 +219,33 @@ pub fn socket_name(fd: c_int, remote: bool) -> Result<libc::sockaddr_storage, Er
     }
 }
 
+/// The name of an AF_UNIX socket's other end.
+pub struct UnixName {
+    name: libc::sockaddr_un,
+    len: usize,
+}
+
+impl core::ops::Deref for UnixName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len` bytes of an initialised structure of bytes.
+        unsafe { core::slice::from_raw_parts((&raw const self.name).cast(), self.len) }
+    }
+}
+
+/// What the other end of `fd`, an AF_UNIX socket, is bound to; empty where it is not.
+pub fn unix_peer_name(fd: c_int) -> Result<UnixName, Errno> {
+    // SAFETY: a zeroed sockaddr_un is valid, and `len` is its size.
+    unsafe {
+        let mut name: libc::sockaddr_un = core::mem::zeroed();
+        let mut len = size_of_val(&name) as libc::socklen_t;
+        check((real().getpeername)(fd, (&raw mut name).cast(), &mut len) as isize)?;
+        let len = len as usize;
+        Ok(UnixName { name, len: if len > size_of::<libc::sa_family_t>() { len.min(size_of_val(&name)) } else { 0 } })
+    }
+}
+
 /// Closes a descriptor of our own.
 pub fn close(fd: c_int) {
     // SAFETY: the caller owns `fd`.

@@ -54,7 +54,8 @@ pub fn record_bytes(datagram: u64) -> u64 {
 /// What came of a push.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pushed {
-    Done,
+    /// It ends at this position.
+    Done(u64),
     /// As much is queued as may be.
     Full,
     /// There is no room in the segment; another may be appended.
@@ -107,7 +108,7 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
     // A read-modify-write, as the fence rule of this floor demands.
     d.produced.head.swap(head + need, Ordering::SeqCst);
     drop(held);
-    Ok(Pushed::Done)
+    Ok(Pushed::Done(head + need))
 }
 
 /// Takes the next datagram into `sink`, as far as there is room for it; with `peek` it stays. `None` where there is none.
