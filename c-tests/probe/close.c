@@ -142,7 +142,7 @@ QUESTION(peer_closes, STATES)
 	ask("shutdown", shutdown(c->fd, SHUT_WR));
 }
 
-QUESTION(peer_closes_with_bytes_under_way, STATES)
+QUESTION(peer_closes_with_bytes_under_way, STATES & STREAMS)
 {
 	there_send(c);
 	ask("there close", peer_close(c));
@@ -201,7 +201,7 @@ QUESTION(shutdown_wakes_our_own_writer, IN_ONE)
 	ask("shutdown", peer_join(&ours));
 }
 
-QUESTION(close_wakes_their_reader, STATES)
+QUESTION(close_wakes_their_reader, STATES & STREAMS)
 {
 	peer_verify_later(c, 0, 0, 100);
 	sleep_ms(40);

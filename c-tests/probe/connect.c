@@ -91,7 +91,7 @@ QUESTION(without_waiting, ALONE)
 	ask_bytes("there", served, 10, 0);
 }
 
-QUESTION(connected_already, STATES)
+QUESTION(connected_already, STATES & STREAMS)
 {
 	int family = atoi(option(c->fd, SOL_SOCKET, SO_DOMAIN)), port;
 	struct sockaddr_storage peer;

@@ -30,7 +30,7 @@ static void say_events(const char *label, int ep)
 	say("%s:%s%s", label, all, all[0] == 0 ? " none" : "");
 }
 
-QUESTION(level, STATES)
+QUESTION(level, STATES & STREAMS)
 {
 	int ep = instance();
 	add(ep, c->fd, EPOLLIN | EPOLLRDHUP);
@@ -103,7 +103,7 @@ QUESTION(edge_added_when_ready, STATES)
 	say_once("modified to level", ep);
 }
 
-QUESTION(edge_room, STATES)
+QUESTION(edge_room, STATES & STREAMS)
 {
 	int ep = instance();
 	add(ep, c->fd, EPOLLOUT | EPOLLET);
@@ -115,7 +115,7 @@ QUESTION(edge_room, STATES)
 	say_once("drained", ep);
 }
 
-QUESTION(edge_reset, STATES)
+QUESTION(edge_reset, STATES & STREAMS)
 {
 	int ep = instance();
 	add(ep, c->fd, EDGES);
@@ -129,7 +129,7 @@ QUESTION(edge_reset, STATES)
 	say_events("taken", ep);
 }
 
-QUESTION(edge_urgent, STATES)
+QUESTION(edge_urgent, STATES & STREAMS)
 {
 	int ep = instance();
 	add(ep, c->fd, EPOLLIN | EPOLLPRI | EPOLLET);

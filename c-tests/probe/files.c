@@ -172,7 +172,7 @@ QUESTION(owner, STATES)
 	say("us %d", pid == getpid());
 }
 
-QUESTION(unread_bytes, STATES)
+QUESTION(unread_bytes, STATES & STREAMS)
 {
 	say("FIONREAD %s", ioctl_int(c->fd, FIONREAD));
 	there_sends(c, "words");
@@ -200,7 +200,7 @@ static const char *unsent(int fd)
 	return ioctl_int(fd, TIOCOUTQ);
 }
 
-QUESTION(unsent_bytes, STATES)
+QUESTION(unsent_bytes, STATES & STREAMS)
 {
 	say("idle %s", unsent(c->fd));
 	ask("send", send(c->fd, "words", 5, 0));
@@ -318,7 +318,7 @@ QUESTION(link_in_proc, STATES)
 	say("inode is the number %d", strcmp(path, target) == 0);
 }
 
-QUESTION(standard_streams, STATES)
+QUESTION(standard_streams, STATES & STREAMS)
 {
 	FILE *f = fdopen(c->fd, "r+");
 	char line[40] = "";

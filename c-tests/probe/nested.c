@@ -75,7 +75,7 @@ QUESTION(woken_through_three_levels, STATES)
 	say_once("inner", a);
 }
 
-QUESTION(edge_on_the_outer, STATES)
+QUESTION(edge_on_the_outer, STATES & STREAMS)
 {
 	int inner = instance(), outer = instance();
 	OK(add(inner, c->fd, EPOLLIN));

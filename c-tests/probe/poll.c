@@ -73,7 +73,7 @@ QUESTION(connection_idle, STATES)
 	say("there %s", there_bits(c));
 }
 
-QUESTION(connection_with_bytes, STATES)
+QUESTION(connection_with_bytes, STATES & STREAMS)
 {
 	EQ(peer_send(c, "words", 5, 0), 5);
 	arrived(c->fd, 5);
@@ -84,7 +84,7 @@ QUESTION(connection_with_bytes, STATES)
 	say_bits("none left", c->fd);
 }
 
-QUESTION(connection_full, STATES)
+QUESTION(connection_full, STATES & STREAMS)
 {
 	fill(c->fd);
 	say_bits("full", c->fd);
@@ -95,14 +95,14 @@ QUESTION(connection_full, STATES)
 	say_bits("at the end", c->fd);
 }
 
-QUESTION(connection_full_then_drained, STATES)
+QUESTION(connection_full_then_drained, STATES & STREAMS)
 {
 	size_t n = fill(c->fd);
 	ask("there", peer_verify(c, 0, n) == (long)n);
 	say_bits("drained", c->fd);
 }
 
-QUESTION(connection_full_then_little_drained, STATES)
+QUESTION(connection_full_then_little_drained, STATES & STREAMS)
 {
 	fill(c->fd);
 	char in[100];
@@ -127,7 +127,7 @@ QUESTION(read_half_only, STATES)
 	say("there %s", there_bits(c));
 }
 
-QUESTION(peer_half_closed, STATES)
+QUESTION(peer_half_closed, STATES & STREAMS)
 {
 	OK(peer_shutdown(c, SHUT_WR));
 	say_bits("end", c->fd);
@@ -135,7 +135,7 @@ QUESTION(peer_half_closed, STATES)
 	say_bits("end read", c->fd);
 }
 
-QUESTION(reset, STATES)
+QUESTION(reset, STATES & STREAMS)
 {
 	struct linger now = { 1, 0 };
 	OK(peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
@@ -145,7 +145,7 @@ QUESTION(reset, STATES)
 	say_bits("error taken", c->fd);
 }
 
-QUESTION(urgent, STATES)
+QUESTION(urgent, STATES & STREAMS)
 {
 	ask("there", peer_send(c, "u", 1, MSG_OOB));
 	poll_one(c->fd, POLLPRI, 1000);
@@ -159,7 +159,7 @@ QUESTION(urgent, STATES)
 	say_bits("read", c->fd);
 }
 
-QUESTION(urgent_inline, STATES)
+QUESTION(urgent_inline, STATES & STREAMS)
 {
 	OK(set_option(c->fd, SOL_SOCKET, SO_OOBINLINE, 1));
 	ask("there", peer_send(c, "u", 1, MSG_OOB));
@@ -290,7 +290,7 @@ QUESTION(woken_by_bytes, STATES)
 	peer_join(c);
 }
 
-QUESTION(woken_by_end, STATES)
+QUESTION(woken_by_end, STATES & STREAMS)
 {
 	peer_shutdown_later(c, 40, SHUT_WR);
 	say("poll %s", poll_bits(poll_one(c->fd, POLLRDHUP, 3000)));
@@ -300,7 +300,7 @@ QUESTION(woken_by_end, STATES)
 	peer_join(c);
 }
 
-QUESTION(woken_by_room, STATES)
+QUESTION(woken_by_room, STATES & STREAMS)
 {
 	size_t n = fill(c->fd);
 	peer_verify_later(c, 40, 0, n);

@@ -143,7 +143,7 @@ QUESTION(child_shares_flags_and_options, STATES)
 	let_go(child);
 }
 
-QUESTION(child_and_parent_share_the_stream, STATES)
+QUESTION(child_and_parent_share_the_stream, STATES & STREAMS)
 {
 	there_sends(c, "abcdef");
 	struct held child = child_that(receive_some, c->fd, NULL);
@@ -186,7 +186,7 @@ QUESTION(grandchild_talks, STATES)
 	say("there %s", there_bits(c));
 }
 
-QUESTION(parent_ends_grandchild_holds, STATES)
+QUESTION(parent_ends_grandchild_holds, STATES & STREAMS)
 {
 	int gate[2];
 	OK(pipe(gate));
@@ -256,7 +256,7 @@ static void say_answer(struct conn *c)
 	say("there %ld '%.9s'", n, in);
 }
 
-QUESTION(exec_as_standard_streams, STATES)
+QUESTION(exec_as_standard_streams, STATES & STREAMS)
 {
 	pid_t child = (pid_t)OK(fork());
 	if (child == 0)
@@ -267,7 +267,7 @@ QUESTION(exec_as_standard_streams, STATES)
 	say("still talks");
 }
 
-QUESTION(exec_and_parent_closes, STATES)
+QUESTION(exec_and_parent_closes, STATES & STREAMS)
 {
 	pid_t child = (pid_t)OK(fork());
 	if (child == 0)
@@ -278,7 +278,7 @@ QUESTION(exec_and_parent_closes, STATES)
 	say("there %s", there_bits(c));
 }
 
-QUESTION(vfork_and_exec, STATES)
+QUESTION(vfork_and_exec, STATES & STREAMS)
 {
 	int fd = c->fd;
 	pid_t child = vfork();
@@ -294,7 +294,7 @@ QUESTION(vfork_and_exec, STATES)
 	say("still talks");
 }
 
-QUESTION(spawn, STATES)
+QUESTION(spawn, STATES & STREAMS)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawn_file_actions_init(&actions);
@@ -385,7 +385,7 @@ static void leave(int how)
 	raise(SIGKILL);
 }
 
-QUESTION(process_ends_unread, IN_ONE)
+QUESTION(process_ends_unread, IN_ONE & STREAMS)
 {
 	/* Both ends are in the child, which reports nothing: who else holds one sees the end. */
 	connection = c;

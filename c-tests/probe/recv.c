@@ -8,7 +8,7 @@ static struct msghdr message_of(struct iovec *v, size_t count)
 	return (struct msghdr){ .msg_iov = v, .msg_iovlen = count };
 }
 
-QUESTION(nothing_there, STATES)
+QUESTION(nothing_there, STATES & STREAMS)
 {
 	char in[8];
 	struct iovec v = { in, 8 };
@@ -26,7 +26,7 @@ QUESTION(nothing_there, STATES)
 	ask("recvfrom", recvfrom(c->fd, in, 8, 0, NULL, NULL));
 }
 
-QUESTION(no_room, STATES)
+QUESTION(no_room, STATES & STREAMS)
 {
 	struct iovec v = { NULL, 0 };
 	struct msghdr m = message_of(&v, 1);
@@ -43,7 +43,7 @@ QUESTION(no_room, STATES)
 	ask_bytes("recv", c->fd, 8, 0);
 }
 
-QUESTION(no_room_at_the_end, STATES)
+QUESTION(no_room_at_the_end, STATES & STREAMS)
 {
 	OK(peer_shutdown(c, SHUT_WR));
 	say("poll %s", bits(c->fd));
@@ -51,7 +51,7 @@ QUESTION(no_room_at_the_end, STATES)
 	ask("read", read(c->fd, NULL, 0));
 }
 
-QUESTION(wrong_pointer, STATES)
+QUESTION(wrong_pointer, STATES & STREAMS)
 {
 	ask("nothing there, wild", recv(c->fd, WILD, 4, MSG_DONTWAIT));
 	there_sends(c, "words");
@@ -64,7 +64,7 @@ QUESTION(wrong_pointer, STATES)
 	ask_bytes("recv", c->fd, 8, 0);
 }
 
-QUESTION(wrong_vector, STATES)
+QUESTION(wrong_vector, STATES & STREAMS)
 {
 	char in[8];
 	there_sends(c, "words");
@@ -95,7 +95,7 @@ QUESTION(wild_structures, STATES)
 	ask_bytes("recv", c->fd, 8, 0);
 }
 
-QUESTION(read_only_buffer, STATES)
+QUESTION(read_only_buffer, STATES & STREAMS)
 {
 	there_sends(c, "words");
 	ask("recv", recv(c->fd, (char *)(uintptr_t)"constant", 4, 0));
@@ -112,7 +112,7 @@ QUESTION(recvfrom_wild_length, STATES)
 	say("queue %d", queued(c->fd));
 }
 
-QUESTION(second_part_is_wild, STATES)
+QUESTION(second_part_is_wild, STATES & STREAMS)
 {
 	char in[4] = { 0 };
 	there_sends(c, "goodwords");
@@ -160,7 +160,7 @@ QUESTION(peek, STATES)
 	ask_bytes("peek", c->fd, 10, MSG_PEEK | MSG_DONTWAIT);
 }
 
-QUESTION(peek_at_the_end, STATES)
+QUESTION(peek_at_the_end, STATES & STREAMS)
 {
 	there_sends(c, "words");
 	OK(peer_shutdown(c, SHUT_WR));
@@ -171,7 +171,7 @@ QUESTION(peek_at_the_end, STATES)
 	ask_bytes("recv", c->fd, 10, 0);
 }
 
-QUESTION(peek_offset, STATES)
+QUESTION(peek_offset, STATES & STREAMS)
 {
 	there_sends(c, "abcdefgh");
 	say("offset %s", option(c->fd, SOL_SOCKET, SO_PEEK_OFF));
@@ -186,7 +186,7 @@ QUESTION(peek_offset, STATES)
 	ask_bytes("peek", c->fd, 2, MSG_PEEK);
 }
 
-QUESTION(trunc_throws_away, STATES)
+QUESTION(trunc_throws_away, STATES & STREAMS)
 {
 	char in[8] = "unread";
 	there_sends(c, "words");
@@ -216,7 +216,7 @@ QUESTION(waitall_with_a_timeout, STATES)
 	ask_bytes("recv", c->fd, 8, MSG_WAITALL);
 }
 
-QUESTION(waitall_until_the_end, STATES)
+QUESTION(waitall_until_the_end, STATES & STREAMS)
 {
 	there_sends(c, "one");
 	peer_shutdown_later(c, 40, SHUT_WR);
@@ -281,7 +281,7 @@ QUESTION(low_water_mark, STATES)
 	say("poll %s", bits(c->fd));
 }
 
-QUESTION(message_fields, STATES)
+QUESTION(message_fields, STATES & STREAMS)
 {
 	char in[8], control[64];
 	struct sockaddr_storage name;
@@ -307,7 +307,7 @@ QUESTION(message_fields, STATES)
 	say("controllen %zu", m.msg_controllen);
 }
 
-QUESTION(recvfrom_address, STATES)
+QUESTION(recvfrom_address, STATES & STREAMS)
 {
 	char in[8];
 	struct sockaddr_storage name;
@@ -340,7 +340,7 @@ QUESTION(each_flag, STATES)
 		ask_bytes(flags[i].name, c->fd, 1, flags[i].flag | MSG_DONTWAIT);
 }
 
-QUESTION(many_messages, STATES)
+QUESTION(many_messages, STATES & STREAMS)
 {
 	char in[3][4] = { { 0 } };
 	struct iovec v[3];
@@ -373,7 +373,7 @@ QUESTION(many_messages_in_a_time, STATES)
 	ask("wild time", recvmmsg(c->fd, m, 3, 0, WILD));
 }
 
-QUESTION(many_messages_at_the_end, STATES)
+QUESTION(many_messages_at_the_end, STATES & STREAMS)
 {
 	char in[4];
 	struct iovec v = { in, 4 };
@@ -385,7 +385,7 @@ QUESTION(many_messages_at_the_end, STATES)
 	say("%u %u %u", m[0].msg_len, m[1].msg_len, m[2].msg_len);
 }
 
-QUESTION(positioned, STATES)
+QUESTION(positioned, STATES & STREAMS)
 {
 	char in[8];
 	struct iovec v = { in, 2 };
@@ -423,7 +423,7 @@ QUESTION(write_only_and_read_only_duplicates, STATES)
 	ask("open write", open(path, O_WRONLY));
 }
 
-QUESTION(large, STATES)
+QUESTION(large, STATES & STREAMS)
 {
 	peer_produce_later(c, 0, 0, 2000000);
 	static char in[2000000];

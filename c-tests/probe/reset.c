@@ -84,7 +84,7 @@ QUESTION(reset_then_shutdown, STATES)
 	say_here("poll", c);
 }
 
-QUESTION(reset_wakes_a_reader, STATES)
+QUESTION(reset_wakes_a_reader, STATES & STREAMS)
 {
 	struct linger now = { 1, 0 };
 	ask("there linger", peer_setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now));
@@ -127,7 +127,7 @@ QUESTION(peer_killed_without_reading, IN_TWO)
 	here_send(c);
 }
 
-QUESTION(peer_killed_while_full, IN_TWO)
+QUESTION(peer_killed_while_full, IN_TWO & STREAMS)
 {
 	fill(c->fd);
 	peer_kill(c);

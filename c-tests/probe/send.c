@@ -12,7 +12,7 @@ static struct msghdr message_of(struct iovec *v, size_t count)
 	return (struct msghdr){ .msg_iov = v, .msg_iovlen = count };
 }
 
-QUESTION(nothing, STATES)
+QUESTION(nothing, STATES & STREAMS)
 {
 	ask("send", send(c->fd, "", 0, 0));
 	ask("send null", send(c->fd, NULL, 0, 0));
@@ -28,7 +28,7 @@ QUESTION(nothing, STATES)
 	exchange(c, 1);
 }
 
-QUESTION(wrong_pointer, STATES)
+QUESTION(wrong_pointer, STATES & STREAMS)
 {
 	ask("null", send(c->fd, NULL, 5, MSG_NOSIGNAL));
 	ask("wild", send(c->fd, WILD, 5, MSG_NOSIGNAL));
@@ -173,7 +173,7 @@ QUESTION(more_then_close, STATES)
 	say_there(c);
 }
 
-QUESTION(cork, STATES)
+QUESTION(cork, STATES & STREAMS)
 {
 	ask("cork", set_option(c->fd, IPPROTO_TCP, TCP_CORK, 1));
 	ask("send", send(c->fd, "held ", 5, 0));
@@ -191,7 +191,7 @@ QUESTION(cork_lets_go_by_itself, STATES)
 	say("there %d", there_arrived(c, 4)); /* tcp(7): after 200 ms at most */
 }
 
-QUESTION(full, STATES)
+QUESTION(full, STATES & STREAMS)
 {
 	set_nonblock(c->fd, true);
 	fill(c->fd);
@@ -209,7 +209,7 @@ QUESTION(full, STATES)
 	say("some %d, %s", n > 0, state(c->fd));
 }
 
-QUESTION(full_with_a_timeout, STATES)
+QUESTION(full_with_a_timeout, STATES & STREAMS)
 {
 	fill(c->fd);
 	set_timeout(c->fd, SO_SNDTIMEO, 60);
@@ -229,7 +229,7 @@ QUESTION(partly_with_a_timeout, STATES)
 	say("part %d", n > 0 && n < (ssize_t)length);
 }
 
-QUESTION(large_and_taken_slowly, STATES)
+QUESTION(large_and_taken_slowly, STATES & STREAMS)
 {
 	peer_verify_later(c, 50, 0, 3000000);
 	char *much = malloc(3000000);

@@ -243,8 +243,9 @@ __attribute__((constructor)) static void enlist_calls(void)
 	for (int i = 0; i < COUNT; i++) {
 		const struct blocking_call *b = &blocking_calls[i];
 		snprintf(names[i], sizeof names[i], "cancel_%s", b->name);
-		questions[2 * i] = (struct question){ THEME, b->name, i, STATES, ask_interrupted, b };
-		questions[2 * i + 1] = (struct question){ THEME, names[i], i, STATES, ask_cancelled, b };
+		unsigned states = b->writes ? STATES & STREAMS : STATES; /* UDP is never full */
+		questions[2 * i] = (struct question){ THEME, b->name, i, states, ask_interrupted, b };
+		questions[2 * i + 1] = (struct question){ THEME, names[i], i, states, ask_cancelled, b };
 		enlist(&questions[2 * i]);
 		enlist(&questions[2 * i + 1]);
 	}

@@ -238,7 +238,7 @@ QUESTION(file_takes_the_number_of_a_closed_connection, IN_ONE)
 	say("there %s", there_bits(c));
 }
 
-QUESTION(new_socket_takes_the_number_of_a_closed_connection, IN_ONE)
+QUESTION(new_socket_takes_the_number_of_a_closed_connection, IN_ONE & STREAMS)
 {
 	OK(close(c->fd));
 	int fd = tcp4();

@@ -72,7 +72,7 @@ QUESTION(sendfile_append, STATES)
 	ask("sendfile", sendfile(c->fd, file, NULL, 100));
 }
 
-QUESTION(sendfile_full, STATES)
+QUESTION(sendfile_full, STATES & STREAMS)
 {
 	int file = text_file("some words");
 	fill(c->fd);
@@ -106,7 +106,7 @@ QUESTION(sendfile_unconnected, ALONE)
 	say("SIGPIPE %d", sigpipes_seen());
 }
 
-QUESTION(sendfile_large, STATES)
+QUESTION(sendfile_large, STATES & STREAMS)
 {
 	int file = text_file("");
 	static char chunk[65536];
@@ -123,7 +123,7 @@ QUESTION(sendfile_large, STATES)
 	ask("there", peer_join(c));
 }
 
-QUESTION(splice_from_socket, STATES)
+QUESTION(splice_from_socket, STATES & STREAMS)
 {
 	int ends[2];
 	pipe_with("", ends);
@@ -213,7 +213,7 @@ QUESTION(splice_unconnected, ALONE)
 	say("SIGPIPE %d", sigpipes_seen());
 }
 
-QUESTION(splice_after_reset, STATES)
+QUESTION(splice_after_reset, STATES & STREAMS)
 {
 	int ends[2];
 	pipe_with("", ends);
@@ -237,7 +237,7 @@ QUESTION(splice_from_one_connection_to_another, IN_ONE)
 	say_there(other);
 }
 
-QUESTION(splice_large, STATES)
+QUESTION(splice_large, STATES & STREAMS)
 {
 	int ends[2];
 	pipe_with("", ends);

@@ -1,4 +1,4 @@
-/* udp(7) and ip(7): the library leaves datagrams to the kernel, and must not be in the way. */
+/* udp(7) and ip(7): sockets that are not a ready-made pair, and what only datagrams have. */
 #include <netinet/udp.h>
 
 #include "ask.h"

@@ -1,4 +1,4 @@
-/* unix(7): the library leaves these to the kernel, and must not be in the way. */
+/* unix(7): names, descriptors, credentials, and the three types side by side. */
 #include <sys/un.h>
 
 #include "ask.h"

@@ -94,7 +94,7 @@ static void wait_urgent(struct conn *c)
 	poll_one(c->fd, POLLPRI, 1000);
 }
 
-QUESTION(byte, STATES)
+QUESTION(byte, STATES & STREAMS)
 {
 	ask("there", peer_send(c, "abcd", 4, MSG_OOB));
 	wait_urgent(c);
@@ -108,7 +108,7 @@ QUESTION(byte, STATES)
 	ask_bytes("recv", c->fd, 10, MSG_DONTWAIT);
 }
 
-QUESTION(between, STATES)
+QUESTION(between, STATES & STREAMS)
 {
 	ask("there", peer_send(c, "before", 6, 0));
 	ask("there", peer_send(c, "!", 1, MSG_OOB));
@@ -123,7 +123,7 @@ QUESTION(between, STATES)
 	ask_bytes("urgent", c->fd, 1, MSG_OOB);
 }
 
-QUESTION(inline, STATES)
+QUESTION(inline, STATES & STREAMS)
 {
 	OK(set_option(c->fd, SOL_SOCKET, SO_OOBINLINE, 1));
 	ask("there", peer_send(c, "before", 6, 0));
@@ -137,7 +137,7 @@ QUESTION(inline, STATES)
 	ask_bytes("recv", c->fd, 20, 0);
 }
 
-QUESTION(twice, STATES)
+QUESTION(twice, STATES & STREAMS)
 {
 	ask("there", peer_send(c, "1", 1, MSG_OOB));
 	ask("there", peer_send(c, "2", 1, MSG_OOB));
@@ -147,7 +147,7 @@ QUESTION(twice, STATES)
 	ask_bytes("recv", c->fd, 10, MSG_DONTWAIT);
 }
 
-QUESTION(none, STATES)
+QUESTION(none, STATES & STREAMS)
 {
 	ask("recv", take(c->fd, 1, MSG_OOB));
 	say("at mark %d", sockatmark(c->fd));

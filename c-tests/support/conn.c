@@ -25,7 +25,7 @@ static const struct variant variants[V_COUNT] = {
 	{ "warm-two-unix-accepted", UNIX, .warm = true, .two = true, .accepted = true },
 	{ "warm-two-unix-pair", UNIX, .warm = true, .two = true, .pair = true },
 	{ "warm-then-two-unix-pair", UNIX, .early = true, .two = true, .pair = true },
-	{ "fresh-one-udp", INET, SOCK_DGRAM },
+	{ "fresh-one-udp", .family = INET, .type = SOCK_DGRAM },
 	{ "warm-one-udp", INET, SOCK_DGRAM, .warm = true },
 	{ "warm-two-udp", INET, SOCK_DGRAM, .warm = true, .two = true },
 	{ "warm-two-udp-inet6", INET6, SOCK_DGRAM, .warm = true, .two = true },
