@@ -202,6 +202,16 @@ static int bind_to_free(int family, int type, struct address *at) {
     return fd;
 }
 
+/* The largest receive buffer that Linux allows to everybody; returns the bytes that it counts for it. */
+__attribute__((unused))
+static uint64_t ordinary_buffer(int fd) {
+    int bytes = 212992;
+    socklen_t length = sizeof bytes;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes)) die("SO_RCVBUF");
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length)) die("SO_RCVBUF");
+    return (uint64_t)bytes;
+}
+
 /* Listens on a free address of the family and says which. */
 __attribute__((unused))
 static int listen_on(int family, struct address *at) {

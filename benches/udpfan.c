@@ -64,6 +64,7 @@ int main(int argc, char **argv) {
     gate_init(&gate);
     if (!start(o.cpu[0])) {
         int fd = bind_to_free(o.family, SOCK_DGRAM, &r->at);
+        ordinary_buffer(fd);
         gate_arrive(&gate);
         receive_all(fd, &o, r);
         return 0;

@@ -12,14 +12,10 @@ struct result {
     _Alignas(64) _Atomic uint64_t passed;        /* datagrams up to the last that arrived, lost ones included */
 };
 
-/* How many datagrams of this size fit for sure into a buffer that Linux allows to everybody: the kernel counts
- * its own memory for them, not their bytes, and gives back up to a quarter of it late. */
+/* How many datagrams of this size fit for sure: the kernel counts its own memory for them, not their bytes, and
+ * gives back up to a quarter of it late. */
 static uint64_t datagrams_in_buffer(int fd, size_t size) {
-    int bytes = 212992;
-    socklen_t length = sizeof bytes;
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes)) die("SO_RCVBUF");
-    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length)) die("SO_RCVBUF");
-    uint64_t fit = (uint64_t)bytes / (2 * size + 1024);
+    uint64_t fit = ordinary_buffer(fd) / (2 * size + 1024);
     return fit ? fit : 1;
 }
 

@@ -18,7 +18,8 @@ def run(case):
         "tcp": ["--server", "127.0.0.1", "--port", tcp, "--tcp", "--rfc3164"],
     }
     for name, options in loggers.items():
-        with case.ring(name, 1000):
+        # UNIX datagrams are the kernel's, and what logger says by TCP is over before both ends are there.
+        with case.ring(name, 1000 if name == "udp" else 0):
             # No more at once than a socket takes: who logs by UDP is not told that it was too much.
             lines = "".join(f"{name} line {n} {'x' * n}\n" for n in range(150)).encode()
             case.run("logger", *options, "--tag", "test", stdin=lines)
