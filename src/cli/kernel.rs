@@ -1,4 +1,4 @@
-//! What the kernel says of its TCP sockets (proc(5), /proc/net/tcp): for directions on its path.
+//! What the kernel says of its sockets (proc(5), /proc/net/tcp, udp, unix): for directions on its path.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,8 +20,13 @@ pub struct Entry {
     pub send_q: u64,
 }
 
-/// The TCP sockets of this network namespace.
-pub struct Sockets(HashMap<Ends, Entry>);
+/// The sockets of this network namespace.
+pub struct Sockets {
+    tcp: HashMap<Ends, Entry>,
+    udp: HashMap<Ends, Entry>,
+    /// Names of AF_UNIX sockets, by inode.
+    names: HashMap<u64, String>,
+}
 
 /// By their numbers in linux/tcp_states.h.
 const STATES: [&str; 13] = [
@@ -42,18 +47,42 @@ const STATES: [&str; 13] = [
 
 impl Sockets {
     pub fn read() -> Sockets {
-        let mut sockets = HashMap::new();
-        for (is_v6, path) in [(false, "/proc/net/tcp"), (true, "/proc/net/tcp6")] {
-            let text = fs::read_to_string(path).unwrap_or_default();
-            sockets.extend(text.lines().skip(1).filter_map(|line| parse(is_v6, line)));
-        }
-        Sockets(sockets)
+        let table = |paths: [&str; 2]| {
+            let mut sockets = HashMap::new();
+            for (is_v6, path) in [(false, paths[0]), (true, paths[1])] {
+                let text = fs::read_to_string(path).unwrap_or_default();
+                sockets.extend(text.lines().skip(1).filter_map(|line| parse(is_v6, line)));
+            }
+            sockets
+        };
+        let text = fs::read("/proc/net/unix").unwrap_or_default();
+        let names = String::from_utf8_lossy(&text).lines().skip(1).filter_map(parse_name).collect();
+        Sockets { tcp: table(["/proc/net/tcp", "/proc/net/tcp6"]), udp: table(["/proc/net/udp", "/proc/net/udp6"]), names }
     }
 
-    pub fn get(&self, is_v6: bool, key: &Key) -> Option<Entry> {
+    /// The TCP or UDP socket with these addresses.
+    pub fn get(&self, is_udp: bool, is_v6: bool, key: &Key) -> Option<Entry> {
         let end = |a: Address| (Some(a.ip()).filter(|_| !a.is_any()), a.port);
-        self.0.get(&(is_v6, [end(key.local), end(key.remote)])).copied()
+        let table = if is_udp { &self.udp } else { &self.tcp };
+        table.get(&(is_v6, [end(key.local), end(key.remote)])).copied()
     }
+
+    /// What an AF_UNIX socket is bound to: a path, or an abstract name after an `@`.
+    pub fn name(&self, inode: u64) -> Option<&str> {
+        self.names.get(&inode).map(String::as_str)
+    }
+}
+
+/// `Num RefCount Protocol Flags Type St Inode Path`, of those that have a path.
+fn parse_name(line: &str) -> Option<(u64, String)> {
+    let mut rest = line;
+    let mut inode = None;
+    for _ in 0..7 {
+        let (field, after) = rest.trim_start().split_once(' ')?;
+        inode = field.parse().ok();
+        rest = after;
+    }
+    Some((inode?, rest.trim_start().to_owned()))
 }
 
 /// `sl: local remote state tx_queue:rx_queue …`
@@ -90,6 +119,13 @@ mod tests {
         let line = "   1: 0100007F:18EB 0100007F:D431 01 00000002:00000010 00:00000000 00000000  1000 0 4711 1";
         let loopback = Some(IpAddr::from([127, 0, 0, 1]));
         assert_eq!(parse(false, line), Some(((false, [(loopback, 6379), (loopback, 54321)]), Entry { state: "ESTAB", recv_q: 16, send_q: 2 })));
+    }
+
+    #[test]
+    fn a_line_of_proc_net_unix_is_read() {
+        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 19905427 /run/a socket";
+        assert_eq!(parse_name(line), Some((19_905_427, "/run/a socket".to_owned())));
+        assert_eq!(parse_name("0000000000000000: 00000003 00000000 00000000 0001 03 19905428"), None);
     }
 
     #[test]

@@ -85,6 +85,14 @@ impl<'a> Reader<'a> {
         (circuit.generation.load(Ordering::Acquire) == link.generation).then_some((circuit, link.side))
     }
 
+    /// An address; of an AF_UNIX socket its name, or the number of its inode.
+    fn address(&self, a: Address, is_v6: bool) -> String {
+        match a.inode() {
+            Some(inode) => self.kernel.name(inode).map_or_else(|| a.to_string(), str::to_owned),
+            None => address(a, is_v6),
+        }
+    }
+
     fn row(&mut self, pcb: &Pcb, options: &Options) -> Option<Row> {
         let generation = pcb.generation.load(Ordering::Acquire);
         let state = pcb.state();
@@ -92,6 +100,8 @@ impl<'a> Reader<'a> {
             State::Free => false,
             State::Listen => true,
             State::SynSent | State::Established => !options.listening,
+            // A datagram socket needs no connection.
+            State::Closed if pcb.has(flag::DATAGRAM) && pcb.addresses().local.port != 0 => !options.listening,
             State::Closed | State::Gone => options.all && !options.listening,
         };
         if !wanted {
@@ -108,12 +118,14 @@ impl<'a> Reader<'a> {
         let ends = circuit.map(|(c, side)| (c.from_side(side), c.from_side(1 - side)));
         let on_ring = |d: &Direction| d.path() == Path::Ring;
         let path = match ends.map(|(tx, rx)| (on_ring(tx), on_ring(rx))) {
+            Some((_, true)) if pcb.has(flag::DATAGRAM) => "mailbox",
             Some((true, true)) => "ring",
             Some((true, false)) => "ring tx",
             Some((false, true)) => "ring rx",
             _ => "kernel",
         };
-        let anchor = self.kernel.get(is_v6, &key);
+        let is_udp = pcb.has(flag::DATAGRAM);
+        let anchor = self.kernel.get(is_udp, is_v6, &key);
         let (mut recv_q, mut send_q) = anchor.map_or((0, 0), |a| (a.recv_q, a.send_q));
         if let Some((tx, rx)) = ends {
             for (direction, queue) in [(rx, &mut recv_q), (tx, &mut send_q)] {
@@ -124,23 +136,45 @@ impl<'a> Reader<'a> {
         }
         let name = match circuit {
             Some((c, side)) if path == "ring" => state_on_ring(c, side),
+            _ if is_udp => if state == State::Established { "ESTAB" } else { "UNCONN" },
             _ => anchor.map_or(state.name(), |a| a.state),
         };
+        // The other end of an AF_UNIX connection, as far as it is known.
+        let peer = circuit.filter(|_| pcb.has(flag::UNIX)).and_then(|(c, side)| {
+            let index = c.pcbs[1 - side].load(Ordering::Acquire);
+            Some(crate::pcb::block::pcb(self.arena, index)?.addresses().local)
+        });
         let row = Row {
-            proto: if is_v6 { "tcp6" } else { "tcp" },
+            proto: match (pcb.has(flag::UNIX), is_udp, is_v6) {
+                (true, ..) => "unix",
+                (_, true, true) => "udp6",
+                (_, true, false) => "udp",
+                (_, false, true) => "tcp6",
+                (_, false, false) => "tcp",
+            },
             state: name,
             recv_q,
             send_q,
-            local: address(key.local, is_v6),
-            remote: address(key.remote, is_v6),
+            local: self.address(key.local, is_v6),
+            remote: self.address(peer.unwrap_or(key.remote), is_v6),
             path,
-            why: why(self.arena, pcb, state, anchor, ends),
+            why: if is_udp { why_not_mailbox(pcb, circuit.is_some()) } else { why(self.arena, pcb, state, anchor, ends) },
             pid: Some(process.pid).filter(|_| !process.is_dead),
             program: Some(process.program).filter(|_| !process.is_dead),
             fd: pcb.fd.load(Ordering::Relaxed),
         };
         // The entry may have been freed, or given to another socket, meanwhile.
         (pcb.generation.load(Ordering::Acquire) == generation).then_some(row)
+    }
+}
+
+/// Why a datagram socket has no mailbox.
+fn why_not_mailbox(pcb: &Pcb, has_one: bool) -> Option<&'static str> {
+    match () {
+        () if pcb.has(flag::KERNEL_ONLY) => Some("pinned: the program asked for what only the kernel can tell it"),
+        () if pcb.has(flag::NOT_ALONE) => Some("others are bound to its port: the kernel chooses"),
+        () if has_one => None,
+        () => Some("has not received yet"),
     }
 }
 

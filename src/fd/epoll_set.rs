@@ -466,7 +466,11 @@ impl Set {
                     self.convert(ep, index, endpoint);
                     None
                 }
-                None => Some(epoll_event { events: event.events, u64: reg.data }),
+                None => {
+                    // The kernel's part is off now, and stays so on the ring.
+                    reg.disabled = reg.events & EPOLLONESHOT as u32 != 0;
+                    Some(epoll_event { events: event.events, u64: reg.data })
+                }
             },
             Watch::Nested(inner) => {
                 epoll::stirs(inner);

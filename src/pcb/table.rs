@@ -243,6 +243,12 @@ fn fit(p: &Pcb, to: Address, from: Address) -> Option<u32> {
     Some(u32::from(!local_is_any) * 4 + u32::from(key.remote.port != 0) * 2 + u32::from(is_v4 != p.has(flag::INET6)))
 }
 
+/// Datagram sockets at a local port.
+pub fn datagram_sockets_at(arena: &Arena, port: u16) -> usize {
+    let is_there = |p: &Pcb| p.has(flag::DATAGRAM) && p.addresses().local.port == port && p.state() != State::Free;
+    Chain::of_port(arena, port).map_or(0, |chain| chain.iter().filter(|(_, p)| is_there(p)).count())
+}
+
 /// The PCB that a datagram finds: the one that fits best. `None` as well where several fit equally well.
 pub fn datagram(arena: &Arena, to: Address, from: Address) -> Option<(u32, &Pcb)> {
     let (mut best, mut best_fit, mut is_shared) = (None, 0, false);

@@ -107,9 +107,9 @@ fn open(sock: Sock) -> Option<Endpoint> {
     if local.port == 0 {
         return None;
     }
-    // Only where no other socket can be bound to the port is it known who receives.
+    // Only where every socket at the port is a member's is it known who receives.
     let shares = [libc::SO_REUSEADDR, libc::SO_REUSEPORT].iter().any(|&name| call::int_option(sock.fd, libc::SOL_SOCKET, name).unwrap_or(1) != 0);
-    if shares && diag::udp_sockets_at(local.port) != Some(1) {
+    if shares && diag::udp_sockets_at(local.port) != Some(table::datagram_sockets_at(sock.arena, local.port)) {
         sock.pcb.set(flag::NOT_ALONE);
         trace(format_args!("fd {}: stays with the kernel: others are bound to port {}", sock.fd, local.port));
         return None;
