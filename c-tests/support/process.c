@@ -87,6 +87,28 @@ void in_child(void (*body)(void *), void *argument)
 	join_child(fork_child(body, argument));
 }
 
+pid_t start_echo(bool statically, int fd, ...)
+{
+	char path[PATH_MAX], *argv[8] = { "echo" };
+	ssize_t n = OK(readlink("/proc/self/exe", path, sizeof path - 40));
+	path[n] = 0;
+	sprintf(strrchr(path, '/'), "/helpers/echo%s", statically ? "-static" : "");
+	va_list arguments;
+	va_start(arguments, fd);
+	for (int i = 1; i < 7 && (argv[i] = va_arg(arguments, char *)) != NULL; i++)
+		;
+	va_end(arguments);
+	fflush(NULL);
+	pid_t pid = (pid_t)OK(fork());
+	if (pid == 0) {
+		become_child();
+		OK(fcntl(fd, F_SETFD, 0));
+		execv(path, argv);
+		_exit(98);
+	}
+	return pid;
+}
+
 void set_nonblock(int fd, bool on)
 {
 	int flags = (int)OK(fcntl(fd, F_GETFL));

@@ -207,6 +207,9 @@ pid_t fork_child(void (*body)(void *), void *argument);
 void join_child(pid_t pid);
 /* Runs `body` in a child and waits: for tests that change limits or die. */
 void in_child(void (*body)(void *), void *argument);
+/* Starts helpers/echo.c, or the static build of it, with these arguments (NULL is the last); every descriptor
+ * stays open in it that does not close on exec, and `fd` too. */
+pid_t start_echo(bool statically, int fd, ...);
 void set_nonblock(int fd, bool on);
 bool is_nonblock(int fd);
 void set_timeout(int fd, int name, int ms);
