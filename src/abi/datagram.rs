@@ -18,7 +18,14 @@ pub(super) fn recv(sock: Sock, sink: &Iov, flags: c_int, kernel: impl FnMut(c_in
 }
 
 /// recvfrom(2).
-pub(super) unsafe fn recvfrom(sock: Sock, sink: &Iov, (buf, n): (*mut c_void, size_t), flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> Ret {
+pub(super) unsafe fn recvfrom(
+    sock: Sock,
+    sink: &Iov,
+    (buf, n): (*mut c_void, size_t),
+    flags: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+) -> Ret {
     // SAFETY: as the caller of recvfrom says.
     unsafe {
         let got = receive(sock, sink, flags, |more| check((real().recvfrom)(sock.fd, buf, n, flags | more, addr, len)))?;

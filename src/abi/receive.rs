@@ -8,9 +8,9 @@ use super::decode::{is_there, with_buffer, with_vector, with_whole_buffer};
 use crate::fd::table::{self, Entry};
 use crate::socket::recv::receive;
 use crate::socket::{Sock, options};
-use crate::sys::{Errno, call, fault};
 use crate::sys::errno::{Ret, check, encode, preserved};
 use crate::sys::real::real;
+use crate::sys::{Errno, call, fault};
 use crate::transport::iov::Iov;
 
 /// The flags of preadv2(2) that a socket takes; without an offset (-1) the call is then readv(2).
@@ -25,6 +25,17 @@ fn fortify(n: size_t, buf_len: size_t) {
     if n > buf_len {
         // SAFETY: does not return.
         unsafe { __chk_fail() }
+    }
+}
+
+/// readv(2) with flags.
+unsafe fn receive_message(fd: c_int, iov: *const iovec, n: c_int, flags: c_int) -> ssize_t {
+    // SAFETY: an all-zero msghdr is valid; the vector is the caller's.
+    unsafe {
+        let mut msg: libc::msghdr = core::mem::zeroed();
+        msg.msg_iov = iov.cast_mut();
+        msg.msg_iovlen = n as usize;
+        (real().recvmsg)(fd, &mut msg, flags)
     }
 }
 
@@ -67,7 +78,7 @@ export! {
         unsafe {
             match table::lookup(fd) {
                 Entry::Datagram(sock) if n >= 0 => with_vector(iov, n as usize, |sink| {
-                    if sink.left() == 0 { Ok(0) } else { datagram::recv(sock, sink, 0, |more| sink.receive_kernel(fd, usize::MAX, more)) }
+                    if sink.left() == 0 { Ok(0) } else { datagram::recv(sock, sink, 0, |more| check(receive_message(fd, iov, n, more))) }
                 }),
                 Entry::Stream(sock) if n >= 0 => with_vector(iov, n as usize, |sink| {
                     if sink.left() == 0 { Ok(0) } else { receive_vector(sock, sink, 0, || check((real().readv)(fd, iov, n))) }
@@ -83,7 +94,7 @@ export! {
             match table::lookup(fd) {
                 Entry::Datagram(_) if offset == -1 && flags & !RWF_OF_SOCKETS == 0 && flags & libc::RWF_NOWAIT == 0 => readv(fd, iov, n),
                 Entry::Datagram(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |sink| {
-                    datagram::recv(sock, sink, libc::MSG_DONTWAIT, |more| sink.receive_kernel(fd, usize::MAX, more | libc::MSG_DONTWAIT))
+                    datagram::recv(sock, sink, libc::MSG_DONTWAIT, |more| check(receive_message(fd, iov, n, more | libc::MSG_DONTWAIT)))
                 }),
                 Entry::Stream(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |sink| {
                     let nowait = if flags & libc::RWF_NOWAIT != 0 { libc::MSG_DONTWAIT } else { 0 };

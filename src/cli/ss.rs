@@ -136,7 +136,13 @@ impl<'a> Reader<'a> {
         }
         let name = match circuit {
             Some((c, side)) if path == "ring" => state_on_ring(c, side),
-            _ if is_udp => if state == State::Established { "ESTAB" } else { "UNCONN" },
+            _ if is_udp => {
+                if state == State::Established {
+                    "ESTAB"
+                } else {
+                    "UNCONN"
+                }
+            }
             _ => anchor.map_or(state.name(), |a| a.state),
         };
         // The other end of an AF_UNIX connection, as far as it is known.

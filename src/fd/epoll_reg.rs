@@ -29,7 +29,8 @@ const MARK: u64 = 0xa11d1e;
 
 /// How the anchor of a ring socket is registered.
 pub const ANCHOR_EVENTS: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDHUP) as u32 | EPOLLET as u32;
-/// The same with the writable edge that comes at once: it makes a sleeping wait look again.
+/// The same with the writable edge. It comes at once, which makes a sleeping wait look again; and while the socket sends
+/// through the kernel it tells that there is room.
 pub const KICK_EVENTS: u32 = ANCHOR_EVENTS | EPOLLOUT as u32;
 
 /// Always reported.
@@ -123,9 +124,17 @@ impl Reg {
 
     /// Takes the writable edge back from the kernel's part `token` in `ep`, once it has woken those whom it should.
     pub fn calm(&mut self, ep: c_int, token: u64) {
+        if self.sends_by_kernel() {
+            return;
+        }
         if core::mem::take(&mut self.is_kicked) && self.fd == self.number {
             let _ = call::epoll_ctl(ep, libc::EPOLL_CTL_MOD, self.fd, ANCHOR_EVENTS, token);
         }
+    }
+
+    /// Whether only the kernel can say that there is room to send.
+    pub fn sends_by_kernel(&self) -> bool {
+        matches!(self.watch, Watch::Ring(endpoint) if endpoint.sends_by_kernel())
     }
 
     pub fn is_edge_triggered(&self) -> bool {

@@ -69,6 +69,7 @@ pub struct Set {
     sleeping: u32,
     notifier: u32,
     changes_seen: u64,
+    leaves_seen: u64,
     /// When the kernel's instance was last looked at, 0: is to be looked at now.
     kernel_seen_ns: u64,
     /// The last look at the rings filled the program's array.
@@ -141,13 +142,13 @@ impl Set {
     }
 
     /// How an anchor is registered now: so that those who sleep without having looked at it are woken.
-    fn anchor_events(&self) -> u32 {
-        if self.sleeping > 0 { KICK_EVENTS } else { ANCHOR_EVENTS }
+    fn anchor_events(&self, endpoint: &Endpoint) -> u32 {
+        if self.sleeping > 0 || endpoint.sends_by_kernel() { KICK_EVENTS } else { ANCHOR_EVENTS }
     }
 
     /// A socket has come to the ring: from now on it is watched there.
     fn convert(&mut self, ep: c_int, index: u32, endpoint: Endpoint) {
-        let to_kernel = self.anchor_events();
+        let to_kernel = self.anchor_events(&endpoint);
         let Some(reg) = self.regs.get_mut(index as usize) else { return };
         let token = token(index, reg.generation);
         // The kernel knows one whose descriptor was closed by a number that may be another file's now.
@@ -210,6 +211,11 @@ impl Set {
     /// Converts the sockets that have come to the ring since the last time.
     pub fn refresh(&mut self, ep: c_int) {
         self.settle_in(ep);
+        let leaves = route::LEAVES.load(Ordering::SeqCst);
+        if leaves != self.leaves_seen {
+            self.leaves_seen = leaves;
+            self.follow_to_kernel(ep);
+        }
         let changes = route::PATH_CHANGES.load(Ordering::SeqCst);
         if changes == self.changes_seen {
             return;
@@ -225,6 +231,16 @@ impl Set {
             .collect();
         for (index, endpoint) in joined {
             self.convert(ep, index, endpoint);
+        }
+    }
+
+    /// Sockets that have left the ring tell by the kernel from now on that they have room.
+    #[cold]
+    fn follow_to_kernel(&mut self, ep: c_int) {
+        for (index, reg) in self.regs.iter_mut().enumerate().filter(|(_, r)| r.in_use && !r.is_kicked && r.fd == r.number) {
+            if reg.sends_by_kernel() {
+                reg.is_kicked = call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, KICK_EVENTS, token(index as u32, reg.generation)).is_ok();
+            }
         }
     }
 
@@ -452,6 +468,9 @@ impl Set {
             Watch::Ring(endpoint) => {
                 // What is on the ring shows by itself; what still comes through the kernel only here. Writable
                 // the anchor always is.
+                if event.events & EPOLLOUT as u32 != 0 && endpoint.sends_by_kernel() {
+                    reg.edge = true;
+                }
                 if event.events & !(EPOLLOUT as u32) != 0 {
                     reg.edge |= endpoint.may_have_kernel_data();
                     endpoint.look_at_anchor();

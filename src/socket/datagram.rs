@@ -10,11 +10,11 @@ use core::sync::atomic::Ordering;
 use libc::{MSG_DONTWAIT, MSG_PEEK, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int};
 
 use super::handle::{Endpoint, Sock};
+use super::options;
 use super::ready::Readiness;
 use super::route::PATH_CHANGES;
 use super::spin::{self, Peer};
 use super::stats::{self, COUNTERS, add};
-use super::options;
 use crate::pcb::block::{self, flag};
 use crate::pcb::circuit::{End, Link, circuit};
 use crate::pcb::reap::{self, Name};

@@ -128,11 +128,7 @@ impl Endpoint {
 
     /// Whether the anchor says that the other end is gone, or has shut down its half.
     pub fn anchor_has_ended(&self) -> bool {
-        if self.sock.pcb.has(flag::UNIX) {
-            unix::has_hung_up(self.sock.fd)
-        } else {
-            diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended())
-        }
+        if self.sock.pcb.has(flag::UNIX) { unix::has_hung_up(self.sock.fd) } else { diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended()) }
     }
 
     /// Ends our side. Who is in the middle of a call finishes it first, and later ones find the end closed.

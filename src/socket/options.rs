@@ -255,7 +255,10 @@ fn timeout_ns(sock: Sock, option: c_int) -> u64 {
 /// The value of an integer option that the ring knows better than the anchor.
 pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
     let pcb = sock.pcb;
-    if !pcb.has(flag::ANCHOR_READY) || pcb.has(flag::DATAGRAM) || (pcb.has(flag::UNIX) && !(level == SOL_SOCKET && matches!(option, SO_RCVLOWAT | SO_ERROR))) {
+    if !pcb.has(flag::ANCHOR_READY)
+        || pcb.has(flag::DATAGRAM)
+        || (pcb.has(flag::UNIX) && !(level == SOL_SOCKET && matches!(option, SO_RCVLOWAT | SO_ERROR)))
+    {
         return None;
     }
     match (level, option) {

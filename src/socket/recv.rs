@@ -58,7 +58,7 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
 /// A receive from the kernel's AF_UNIX socket, during which nobody switches. `None` where the route is to be asked for
 /// again.
 fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Ret> {
-    let company = sock.may_have_company();
+    let company = sock.may_have_company() && !unix::stays_in_kernel(sock);
     let guard = unix::receive_in_kernel(sock)?;
     let ret = kernel(if company && flags & MSG_WAITALL == 0 { libc::MSG_DONTWAIT } else { 0 });
     drop(guard);

@@ -28,6 +28,9 @@ pub const ROUTE_CHANGED: Errno = Errno(-1);
 /// Counts the changes of path that this process has made: event loops look again at their sockets.
 pub static PATH_CHANGES: AtomicU64 = AtomicU64::new(0);
 
+/// Counts the times that a socket of this process has gone back to sending through the kernel.
+pub static LEAVES: AtomicU64 = AtomicU64::new(0);
+
 /// The way of a send.
 pub enum TxRoute {
     Ring(Endpoint),
@@ -273,6 +276,11 @@ impl Endpoint {
         };
         word.store(left.wrapping_add(1), Ordering::Release);
         (left, doorbells)
+    }
+
+    /// Whether only the kernel can say that there is room to send.
+    pub fn sends_by_kernel(&self) -> bool {
+        self.tx.path() != Path::Ring && !self.is_mailbox() && self.peer_end() == End::Open
     }
 
     /// Whether an event of the kernel's may be about data.

@@ -43,7 +43,7 @@ pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() ->
             Err(route::ROUTE_CHANGED) => send_elsewhere(sock, source, flags, 0),
             ret => ret,
         },
-        TxRoute::Kernel(guard) if sock.pcb.has(flag::UNIX) && sock.endpoint().is_some() && flags & MSG_OOB == 0 => {
+        TxRoute::Kernel(guard) if unix::may_leave_kernel(sock) && flags & MSG_OOB == 0 => {
             let mut sent = 0;
             match unix::send_in_kernel(sock, guard, source, flags, &mut sent) {
                 Some(ret) => ret,

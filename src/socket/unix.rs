@@ -17,13 +17,14 @@ use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND,
 use super::end::take_error;
 use super::handle::{Endpoint, Sock};
 use super::ready::Readiness;
-use super::route::{PATH_CHANGES, SendInKernel};
+use super::route::{LEAVES, PATH_CHANGES, SendInKernel};
 use super::stats::{COUNTERS, add};
 use crate::net::host;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::owner::System;
 use crate::sys::clock::Deadline;
+use crate::sys::confined::is_confined;
 use crate::sys::diag::{self, UnixSocket};
 use crate::sys::errno::{Ret, preserved};
 use crate::sys::mailbox::{self, Mailbox};
@@ -96,6 +97,16 @@ pub fn receive_in_kernel(sock: Sock) -> Option<ReceiveInKernel> {
     (!leaves).then_some(guard)
 }
 
+/// Whether a send through the kernel may yet be followed by one through the ring.
+pub fn may_leave_kernel(sock: Sock) -> bool {
+    sock.pcb.has(flag::UNIX) && sock.endpoint().is_some_and(|ep| matches!(ep.tx.path(), Path::Kernel | Path::Ready | Path::Switching))
+}
+
+/// Whether all that is to be received comes through the kernel.
+pub fn stays_in_kernel(sock: Sock) -> bool {
+    sock.pcb.has(flag::KERNEL_ONLY) && sock.endpoint().is_none_or(|ep| ep.rx.path() == Path::Pinned)
+}
+
 /// Sends through the kernel for as long as that is the way, never asleep inside: a direction does not switch
 /// while somebody is. `None` where the rest is to go another way; `sent` counts.
 pub fn send_in_kernel(sock: Sock, guard: SendInKernel, source: &mut Iov, flags: c_int, sent: &mut usize) -> Option<Ret> {
@@ -136,10 +147,8 @@ fn await_room_in_kernel(sock: Sock, deadline: Deadline) -> Ret {
     let role = sock.endpoint().filter(Endpoint::may_have_company).map(|ep| ep.writer_role());
     let held = role.filter(|role| role.lock(deadline.absolute()).is_ok());
     let mailbox = held.and_then(|_| Mailbox::bind(sock.pcb.cookie.load(Ordering::Relaxed)));
-    let mut fds = [
-        pollfd { fd: sock.fd, events: POLLOUT, revents: 0 },
-        pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 },
-    ];
+    let mut fds =
+        [pollfd { fd: sock.fd, events: POLLOUT, revents: 0 }, pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 }];
     let ret = if sock.pcb.has(flag::SHUT_WR) { Ok(1) } else { call::poll_many(&mut fds, deadline.left(), None) };
     if let Some(role) = held {
         role.unlock();
@@ -215,7 +224,7 @@ impl Endpoint {
             // No doorbell may come after what the kernel carries from now on.
             (0..PATIENCE).take_while(|_| self.sock.pcb.sends_in_kernel.load(Ordering::SeqCst) != 0).for_each(|_| thread::yield_now());
             self.tx.change_path(Path::Parting, Path::Leaving);
-            PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
+            LEAVES.fetch_add(1, Ordering::SeqCst);
             trace(format_args!("fd {}: sends through the kernel again", self.sock.fd));
         }
         true
@@ -268,7 +277,9 @@ impl Endpoint {
         if call::send_byte(self.sock.fd, 0).is_err() {
             self.tx.produced.rings.fetch_sub(1, Ordering::SeqCst);
         }
-        if for_room && self.circuit.role(1 - self.link.side, 1).is_held()
+        if for_room
+            && !is_confined()
+            && self.circuit.role(1 - self.link.side, 1).is_held()
             && let Some((_, peer)) = self.peer()
         {
             mailbox::poke(peer.cookie.load(Ordering::Relaxed));

@@ -172,24 +172,40 @@ impl<'a> Iov<'a> {
     /// Receives from the anchor `fd` with `flags`, at most `most` bytes; the caller says how many of them
     /// are done (`advance`).
     pub fn receive_kernel(&self, fd: libc::c_int, most: usize, flags: libc::c_int) -> crate::sys::errno::Ret {
-        let (mut buffers, mut n) = self.next_buffers();
-        let mut room = most;
-        for (i, b) in buffers.iter_mut().enumerate().take(n) {
-            b.iov_len = b.iov_len.min(room);
-            room -= b.iov_len;
-            if room == 0 {
-                n = i + 1;
-                break;
+        let mut rest = self.fork();
+        let mut got = 0;
+        loop {
+            let (mut buffers, mut n) = rest.next_buffers();
+            let mut room = most - got;
+            for (i, b) in buffers.iter_mut().enumerate().take(n) {
+                b.iov_len = b.iov_len.min(room);
+                room -= b.iov_len;
+                if room == 0 {
+                    n = i + 1;
+                    break;
+                }
+            }
+            let asked: usize = buffers.iter().take(n).map(|b| b.iov_len).sum();
+            // SAFETY: an all-zero msghdr is valid; the buffers are the caller's (`new`).
+            let ret = unsafe {
+                let mut msg: libc::msghdr = core::mem::zeroed();
+                msg.msg_iov = buffers.as_mut_ptr();
+                msg.msg_iovlen = n;
+                crate::sys::errno::check((crate::sys::real::real().recvmsg)(fd, &mut msg, if got > 0 { flags | libc::MSG_DONTWAIT } else { flags }))
+            };
+            match ret {
+                Err(_) if got > 0 => return Ok(got),
+                Err(e) => return Err(e),
+                Ok(n) => {
+                    got += n;
+                    rest.advance(n);
+                    // A stream that has filled so many buffers may have more for the others.
+                    if n < asked || n == 0 || got == most || rest.left() == 0 || flags & (libc::MSG_PEEK | libc::MSG_OOB) != 0 {
+                        return Ok(got);
+                    }
+                }
             }
         }
-        // SAFETY: an all-zero msghdr is valid; the buffers are the caller's (`new`).
-        let got = unsafe {
-            let mut msg: libc::msghdr = core::mem::zeroed();
-            msg.msg_iov = buffers.as_mut_ptr();
-            msg.msg_iovlen = n;
-            crate::sys::errno::check((crate::sys::real::real().recvmsg)(fd, &mut msg, flags))?
-        };
-        Ok(got)
     }
 
     /// Sends on the anchor `fd` with `flags`; the caller says how many bytes are done (`advance`).

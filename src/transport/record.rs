@@ -112,7 +112,15 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
 }
 
 /// Takes the next datagram into `sink`, as far as there is room for it; with `peek` it stays. `None` where there is none.
-pub fn pop(d: &Direction, arena: &Arena, me: Me, contended: bool, sink: &Iov, peek: bool, valid: impl Fn() -> bool) -> Result<Option<Header>, Refused> {
+pub fn pop(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    contended: bool,
+    sink: &Iov,
+    peek: bool,
+    valid: impl Fn() -> bool,
+) -> Result<Option<Header>, Refused> {
     let _held = d.reader.lock.acquire_if(contended, me.owner(), &System(arena));
     loop {
         if !valid() {
