@@ -7,6 +7,7 @@ use super::decode::{is_there, is_writable};
 use super::poll::deadline_of;
 use crate::fd::epoll;
 use crate::fd::table::{self, Entry};
+use crate::sys::Errno;
 use crate::sys::clock::Deadline;
 use crate::sys::errno::{encode, preserved};
 use crate::sys::real::real;
@@ -23,7 +24,11 @@ fn created(fd: c_int) -> c_int {
 
 unsafe fn wait(ep: c_int, events: *mut epoll_event, n: c_int, deadline: Deadline, mask: *const sigset_t) -> Option<c_int> {
     let Entry::Epoll(number) = table::lookup(ep) else { return None };
-    if n <= 0 || !is_writable(events) || !(mask.is_null() || is_there(mask)) {
+    let is_valid = n > 0 && (mask.is_null() || is_there(mask));
+    if is_valid && !is_writable(events) && epoll::is_ready(number) {
+        return Some(encode(Err(Errno::EFAULT)) as c_int);
+    }
+    if !is_valid || !is_writable(events) {
         return None;
     }
     // SAFETY: `n` writable events and a null or valid mask, says the caller.

@@ -83,7 +83,7 @@ unsafe fn write_all(fd: c_int, buf: *const c_void, n: usize) -> ssize_t {
 unsafe extern "C-unwind" fn print(fd: c_int, format: *const c_char, args: *mut c_void) -> c_int {
     // SAFETY: format and arguments fit one another, says the caller; the text is freed once.
     unsafe {
-        if table::stream(fd).is_none() {
+        if table::socket(fd).is_none() {
             return (real().vdprintf)(fd, format, args);
         }
         let mut text = core::ptr::null_mut();
@@ -117,7 +117,7 @@ static OURS: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 /// becomes one of ours. It stays so, since our functions serve any file.
 pub fn follow(fd: c_int) {
     let Some(ours) = usize::try_from(fd).ok().and_then(|n| OURS.get(n)) else { return };
-    if table::stream(fd).is_none() || ours.load(Ordering::Relaxed) {
+    if table::socket(fd).is_none() || ours.load(Ordering::Relaxed) {
         return;
     }
     let (variable, mode) = match fd {
@@ -164,7 +164,7 @@ pub fn adopt_standard_streams() {
 unsafe fn reopen(stream: *mut c_void, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     // SAFETY: a stream of the caller's.
     let fd = unsafe { (real().fileno)(stream) };
-    if table::stream(fd).is_none() {
+    if table::socket(fd).is_none() {
         return call();
     }
     // SAFETY: as above.
@@ -189,7 +189,7 @@ export! {
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut c_void {
         // SAFETY: as the caller says.
         unsafe {
-            if table::stream(fd).is_none() || mode.is_null() {
+            if table::socket(fd).is_none() || mode.is_null() {
                 return (real().fdopen)(fd, mode);
             }
             open_stream(fd, mode)
@@ -201,7 +201,7 @@ export! {
         // closes its descriptor behind our back.
         unsafe {
             let fd = if stream.is_null() { -1 } else { (real().fileno)(stream) };
-            if table::stream(fd).is_none() {
+            if table::socket(fd).is_none() {
                 table::retire(fd).finish();
             }
             (real().fclose)(stream)

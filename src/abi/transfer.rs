@@ -154,7 +154,11 @@ export! {
             };
             let ep = match sender(sock) {
                 Ok(ep) => ep,
-                Err(_guard) => return (real().sendfile)(out, input, offset, n),
+                Err(guard) => {
+                    let ret = (real().sendfile)(out, input, offset, n);
+                    guard.told(check(ret), n);
+                    return ret;
+                }
             };
             if !offset.is_null() && !is_there(offset) {
                 return encode(Err(Errno::EFAULT));
@@ -209,12 +213,15 @@ export! {
                             .and_then(|()| ep.send_from(n, sock.is_nonblocking(0), &mut Pipe { fd: input, is_done: false }));
                         if sent == Err(ROUTE_CHANGED) { direct() } else { encode(sent) }
                     }
-                    Err(_guard) => direct(),
+                    Err(guard) => {
+                        let ret = direct();
+                        guard.told(check(ret), n);
+                        ret
+                    }
                 };
             }
             if let table::Entry::Datagram(sock) = table::lookup(input) {
-                let waits = !sock.is_nonblocking(0) && flags & libc::SPLICE_F_NONBLOCK == 0;
-                return copy_from(input, out, n, !waits);
+                return copy_from(input, out, n, sock.is_nonblocking(0));
             }
             if let Some(sock) = table::stream(input) {
                 // Of an AF_UNIX socket the flag does say something.

@@ -192,7 +192,7 @@ impl Reg {
     fn has_edge(&mut self, endpoint: &Endpoint) -> bool {
         // Before readiness is looked at: what comes after this is another edge.
         self.looked = Progress::of(endpoint);
-        if self.events & EPOLLOUT as u32 != 0 && endpoint.sock.pcb.has(flag::NO_SPACE) && endpoint.is_writable() {
+        if self.events & EPOLLOUT as u32 != 0 && endpoint.sock.pcb.has(flag::NO_SPACE) && !endpoint.sends_by_kernel() && endpoint.is_writable() {
             endpoint.sock.pcb.clear(flag::NO_SPACE);
             self.edge = true;
         }

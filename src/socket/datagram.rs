@@ -22,7 +22,7 @@ use crate::pcb::{Address, Key, Pcb, table};
 use crate::shm::owner::{self, System};
 use crate::shm::{Arena, arena::joined, blocks};
 use crate::sys::call::Datagram;
-use crate::sys::clock::{Deadline, now_ns};
+use crate::sys::clock::{Deadline, ticks};
 use crate::sys::errno::{Ret, preserved};
 use crate::sys::trace::trace;
 use crate::sys::{Errno, call, diag, thread};
@@ -38,10 +38,10 @@ const QUEUE_BYTES: u64 = 1 << 20;
 const LEAST_QUEUE_BYTES: u64 = 4096;
 /// Of so many datagrams from the mailbox in a row the next comes from the kernel, if that has one.
 const KERNEL_EVERY: u64 = 32;
-/// After so many datagrams a sender looks whether their receiver is alive.
-const LOOK_EVERY: u64 = 64;
-/// The kernel is asked no more often than this whether somebody holds a socket that several may hold.
-const ASK_EVERY_NS: u64 = 1_000_000;
+/// A sender looks no more often than this whether its receiver is alive, in ticks of the processor's clock: some tens of
+/// microseconds. Where several processes may hold the socket only the kernel knows, and takes its time.
+const ASK_EVERY: u64 = 100_000;
+const ASK_EVERY_IF_SHARED: u64 = 2_000_000;
 /// Looks of a spinning receiver between two of the kernel.
 const LOOKS_PER_KERNEL: u32 = 64;
 /// Attempts to append a segment while other senders are busy.
@@ -356,7 +356,7 @@ const KNOWN: usize = 8;
 thread_local! {
     static ALL_KNOWN: [Cell<Option<Known>>; KNOWN] = const { [const { Cell::new(None) }; KNOWN] };
     static LAST_TARGET: Cell<Option<Known>> = const { Cell::new(None) };
-    static ASKED_NS: Cell<u64> = const { Cell::new(0) };
+    static ASKED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
@@ -470,6 +470,9 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
         }
     }
     let mailbox = Mailbox::of(sock.arena, target)?;
+    if !is_alive(sock, target, &mailbox) {
+        return None;
+    }
     let bytes = source.left();
     let header = Header { bytes: bytes as u32, port: known.from.port, high: known.from.high, low: known.from.low };
     mailbox.ring.produced.cpu.store(thread::cpu(), Ordering::Relaxed);
@@ -483,7 +486,7 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
         Ok(Pushed::Full | Pushed::NoRoom) => {
             mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
             add(&COUNTERS.drops, 1);
-            return if is_alive(sock, target, &mailbox, ASK_EVERY_NS) { Some(Ok(bytes)) } else { None };
+            return Some(Ok(bytes));
         }
         Ok(Pushed::Gone) | Err(Refused::Damaged) => return None,
         Err(Refused::Fault) => return Some(Err(Errno::EFAULT)),
@@ -497,13 +500,8 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
             rings |= notifier(sock.arena, number).is_none_or(|n| n.post(bit));
         }
         if rings {
-            if !is_alive(sock, target, &mailbox, ASK_EVERY_NS) {
-                return None;
-            }
             preserved(|| ring(sock, (!is_connected).then_some(known.to)));
         }
-    } else if mailbox.ring.writer.messages.load(Ordering::Relaxed).is_multiple_of(LOOK_EVERY) && !is_alive(sock, target, &mailbox, ASK_EVERY_NS) {
-        return None;
     }
     Some(Ok(bytes))
 }
@@ -554,23 +552,21 @@ fn ring(sock: Sock, to: Option<Address>) {
     }
 }
 
-/// Whether somebody holds the receiver's socket; where nobody does any more it is released.
+/// Whether somebody holds the receiver's socket, as of a moment ago; where nobody does any more it is released.
+#[inline]
+fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
+    let every = if mailbox.pcb.has(flag::SHARED) { ASK_EVERY_IF_SHARED } else { ASK_EVERY };
+    ticks().wrapping_sub(ASKED.get()) < every || is_alive_now(sock, target, mailbox)
+}
+
 #[cold]
-fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox, every_ns: u64) -> bool {
+fn is_alive_now(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
+    ASKED.set(ticks());
     preserved(|| {
-        let is_held = if mailbox.pcb.has(flag::SHARED) {
-            // Only the kernel knows, and takes its time.
-            let (now, asked) = (now_ns(), ASKED_NS.get());
-            let is_due = now.wrapping_sub(asked) >= every_ns;
-            if is_due {
-                ASKED_NS.set(now);
-            }
-            !is_due || reap::is_held_by_any(sock.arena, mailbox.pcb)
-        } else {
-            !owner::pid_is_gone(sock.arena, mailbox.pcb.owner.load(Ordering::Relaxed)) || reap::is_held_by_any(sock.arena, mailbox.pcb)
-        };
+        let (arena, pcb) = (sock.arena, mailbox.pcb);
+        let is_held = (!pcb.has(flag::SHARED) && !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed))) || reap::is_held_by_any(arena, pcb);
         if !is_held {
-            reap::release(sock.arena, target, End::Clean);
+            reap::release(arena, target, End::Clean);
         }
         is_held
     })
@@ -586,7 +582,7 @@ pub fn provoke_the_dead() {
     let Some(target) = last.target else { return };
     let is_gone = Mailbox::of(sock.arena, target).is_some_and(|mailbox| {
         let is_unread = mailbox.is_open() && mailbox.ring.consumed.tail.load(Ordering::Relaxed) < last.sent_at;
-        is_unread && !is_alive(sock, target, &mailbox, 0)
+        is_unread && !is_alive_now(sock, target, &mailbox)
     });
     if is_gone {
         LAST_TARGET.set(None);
@@ -611,7 +607,7 @@ pub fn through_kernel(sock: Sock, flags: c_int, kernel: impl FnOnce() -> Ret) ->
     let pcb = sock.pcb;
     pcb.put(flag::CORKED, flags & libc::MSG_MORE != 0 && ret.is_ok());
     // An answer that says that nobody is there may have come by now.
-    pcb.set(flag::KERNEL_NEWS | flag::ERROR_DUE);
+    pcb.set(flag::ERROR_DUE);
     if pcb.addresses().local.port == 0 {
         preserved(|| named(sock));
     }

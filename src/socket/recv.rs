@@ -393,7 +393,7 @@ impl Endpoint {
         if (n as u64) < left || beyond.left() == 0 {
             return Ok(n);
         }
-        let wait = flags & MSG_WAITALL != 0 && !self.sock.is_nonblocking(flags);
+        let wait = flags & MSG_WAITALL != 0 && !self.sock.is_nonblocking(flags) && !self.sock.pcb.has(flag::UNIX);
         Ok(n + self.receive_slowly(&mut beyond, true, !wait, if wait { usize::MAX } else { 1 }).unwrap_or(0))
     }
 }

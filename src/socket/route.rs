@@ -15,7 +15,7 @@ use crate::pcb::circuit::End;
 use crate::shm::lock::Held;
 use crate::shm::owner::System;
 use crate::sys::clock::Deadline;
-use crate::sys::errno::preserved;
+use crate::sys::errno::{Ret, preserved};
 use crate::sys::signal::Blocked;
 use crate::sys::trace::trace;
 use crate::sys::{Errno, call, diag};
@@ -50,6 +50,15 @@ impl SendInKernel {
     pub(super) fn begin(sock: Sock) -> SendInKernel {
         sock.pcb.sends_in_kernel.fetch_add(1, Ordering::SeqCst);
         SendInKernel(sock)
+    }
+}
+
+impl SendInKernel {
+    /// What became of a call that had `wanted` bytes: the program that does not wait now waits for the kernel's room.
+    pub fn told(&self, ret: Ret, wanted: usize) {
+        if ret == Err(Errno::EAGAIN) || ret.is_ok_and(|n| n < wanted) {
+            self.0.pcb.set(flag::KERNEL_FULL);
+        }
     }
 }
 
@@ -199,7 +208,9 @@ impl Endpoint {
         }
         let has_room = call::poll_one(self.sock.fd, libc::POLLOUT, Deadline::NOW) != Ok(0);
         if has_room {
+            // The edge that the program waits for may have come to nobody's notice.
             self.sock.pcb.clear(flag::KERNEL_FULL);
+            self.sock.pcb.set(flag::NO_SPACE);
         }
         !has_room
     }

@@ -50,20 +50,17 @@ pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() ->
                 None => send_elsewhere(sock, source, flags, sent),
             }
         }
-        TxRoute::Kernel(_guard) => {
+        TxRoute::Kernel(guard) => {
             if flags & MSG_OOB != 0 {
                 // The kernel's urgent byte is out of line: its place in the stream could not be told later.
                 route::pin(sock);
             }
             let ret = kernel();
-            match ret {
-                Ok(n) => {
-                    add(&COUNTERS.kernel_tx_bytes, n as u64);
-                    add(&COUNTERS.kernel_tx_messages, 1);
-                }
-                Err(Errno::EAGAIN) => sock.pcb.set(flag::KERNEL_FULL),
-                Err(_) => {}
+            if let Ok(n) = ret {
+                add(&COUNTERS.kernel_tx_bytes, n as u64);
+                add(&COUNTERS.kernel_tx_messages, 1);
             }
+            guard.told(ret, source.left());
             ret
         }
     }

@@ -111,6 +111,9 @@ pub fn stays_in_kernel(sock: Sock) -> bool {
 /// while somebody is. `None` where the rest is to go another way; `sent` counts.
 pub fn send_in_kernel(sock: Sock, guard: SendInKernel, source: &mut Iov, flags: c_int, sent: &mut usize) -> Option<Ret> {
     let ret = source.send_kernel(sock.fd, flags | libc::MSG_DONTWAIT);
+    if sock.is_nonblocking(flags) {
+        guard.told(ret, source.left());
+    }
     drop(guard);
     match ret {
         Ok(n) => {
@@ -121,10 +124,7 @@ pub fn send_in_kernel(sock: Sock, guard: SendInKernel, source: &mut Iov, flags: 
             return (source.left() == 0).then_some(Ok(*sent));
         }
         Err(Errno::EAGAIN) if *sent > 0 && sock.is_nonblocking(flags) => return Some(Ok(*sent)),
-        Err(Errno::EAGAIN) if sock.is_nonblocking(flags) => {
-            sock.pcb.set(flag::KERNEL_FULL);
-            return Some(Err(Errno::EAGAIN));
-        }
+        Err(Errno::EAGAIN) if sock.is_nonblocking(flags) => return Some(Err(Errno::EAGAIN)),
         Err(Errno::EAGAIN) => {}
         Err(_) if *sent > 0 => return Some(Ok(*sent)),
         Err(e) => return Some(Err(e)),
@@ -193,7 +193,10 @@ impl Endpoint {
             self.rx.change_path(Path::Switching, Path::Ready);
             return;
         };
-        peer.clear(flag::KERNEL_FULL);
+        if peer.has(flag::KERNEL_FULL) {
+            peer.clear(flag::KERNEL_FULL);
+            peer.set(flag::NO_SPACE);
+        }
         self.rx.reader.kernel_left.store(left as u64 + 1, Ordering::SeqCst);
         self.rx.change_path(Path::Switching, Path::Ring);
         drop(held);

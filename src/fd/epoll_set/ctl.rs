@@ -168,7 +168,7 @@ impl Set {
     pub fn delete(&mut self, ep: c_int, fd: c_int, entry: Entry) -> Ret {
         self.come_home(fd, entry);
         // Bytes that are still in the kernel would make the instance look ready.
-        let can_be_parked = |i: u32| matches!(self.regs.get(i as usize).map(|r| r.watch), Some(Watch::Ring(endpoint)) if endpoint.is_past_kernel());
+        let can_be_parked = |i: u32| matches!(self.regs.get(i as usize).map(|r| r.watch), Some(Watch::Ring(endpoint)) if endpoint.is_past_kernel() && !endpoint.is_mailbox());
         if let Some(index) = self.find_kept(fd).filter(|&i| !self.is_shared && self.is_ring_of(i, entry) && can_be_parked(i)) {
             return self.park(index);
         }
