@@ -308,10 +308,8 @@ fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: D
     let mut set = instance.lock().ok_or(BUSY)?;
     set.end_sleep(DEPTH);
     let mut n = set.translate(ep, events, slept?);
-    if n > 0 {
-        // What the kernel brought comes first, and the rings add theirs.
-        n += set.collect(events.get_mut(n..).unwrap_or(&mut []));
-    }
+    // What the kernel brought comes first, and the rings add theirs.
+    n += set.collect(events.get_mut(n..).unwrap_or(&mut []));
     Ok(n)
 }
 

@@ -473,7 +473,11 @@ impl Set {
                 }
                 if event.events & !(EPOLLOUT as u32) != 0 {
                     reg.edge |= endpoint.may_have_kernel_data();
-                    endpoint.look_at_anchor();
+                    // Their bits are those of poll(2).
+                    let told = event.events as u16 as i16;
+                    if told != libc::POLLIN || !endpoint.may_leave_doorbells() {
+                        endpoint.look_at_anchor_for(told);
+                    }
                 }
                 self.heat(index);
                 None

@@ -327,8 +327,14 @@ impl Endpoint {
     /// Takes the doorbells that have come and finds out whether the connection has ended. While data of the kernel's
     /// are still to be read, only a reset shows.
     pub fn look_at_anchor(&self) {
+        self.look_at_anchor_for(POLLPRI | POLLRDHUP);
+    }
+
+    /// The same where the kernel has told `events` of it: what they do not speak of is not asked for.
+    pub fn look_at_anchor_for(&self, events: c_short) {
+        let may_have_ended = events & (POLLRDHUP | POLLHUP | POLLERR) != 0;
         if self.sock.pcb.has(flag::UNIX) {
-            return self.look_at_unix_anchor();
+            return self.look_at_unix_anchor(may_have_ended);
         }
         if self.is_mailbox() {
             // What it is the next look asks the kernel.
@@ -342,10 +348,13 @@ impl Endpoint {
             return;
         }
         preserved(|| {
-            let _ = call::recv_scratch(self.sock.fd, libc::MSG_OOB | libc::MSG_DONTWAIT);
+            if events & POLLPRI != 0 {
+                let _ = call::recv_scratch(self.sock.fd, libc::MSG_OOB | libc::MSG_DONTWAIT);
+            }
             loop {
                 match call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT) {
                     Ok(0) => break self.anchor_ended(None),
+                    Ok(n) if n < call::SCRATCH_BYTES && !may_have_ended && events & POLLPRI == 0 => break,
                     Ok(_) => {}
                     Err(Errno::EAGAIN | Errno::EINTR) => break,
                     Err(e) => break self.anchor_ended(Some(e)),
