@@ -13,7 +13,7 @@ use crate::pcb::block::flag;
 use crate::shm::arena::joined;
 use crate::socket::recv::receive;
 use crate::socket::route::TxRoute;
-use crate::socket::{options, route, send::send as send_stream};
+use crate::socket::{options, route, send::send as send_stream, unix};
 use crate::sys::Errno;
 use crate::sys::errno::{check, encode};
 use crate::sys::fault;
@@ -121,6 +121,28 @@ export! {
             if by_kernel && ret.is_ok() {
                 for_descriptors(msg, table::forget);
             }
+            let mut more: msghdr = core::mem::zeroed();
+            let ret = match ret {
+                Ok(n) if !by_kernel && n > 0 && flags & libc::MSG_PEEK == 0 && unix::goes_on_in_kernel(sock) => {
+                    // The last that came by the ring; what follows may be a byte with descriptors.
+                    let rest = Iov::new(message_buffers(msg).unwrap_or(&[])).map(|mut rest| {
+                        rest.advance(n);
+                        rest.next_buffers()
+                    });
+                    let (mut buffers, count) = rest.unwrap_or(([libc::iovec { iov_base: core::ptr::null_mut(), iov_len: 0 }; 8], 0));
+                    more = msghdr { msg_name: core::ptr::null_mut(), msg_iov: buffers.as_mut_ptr(), msg_iovlen: count, ..*msg };
+                    let room = buffers.iter().any(|b| b.iov_len > 0);
+                    let got = if room { (real().recvmsg)(fd, &mut more, flags | libc::MSG_DONTWAIT) } else { 0 };
+                    if got > 0 {
+                        for_descriptors(&more, table::forget);
+                    } else {
+                        more.msg_controllen = 0;
+                        more.msg_flags = 0;
+                    }
+                    Ok(n + got.max(0) as usize)
+                }
+                ret => ret,
+            };
             if let (Ok(n), false) = (ret, by_kernel) {
                 let named = n > 0 && options::is_unix(sock) && !(*msg).msg_name.is_null();
                 let name = if named { peer_name(fd, (*msg).msg_name, (*msg).msg_namelen) } else { Ok(0) };
@@ -128,8 +150,8 @@ export! {
                     Ok(len) => len,
                     Err(e) => return encode(Err(e)),
                 };
-                (*msg).msg_controllen = 0;
-                (*msg).msg_flags = flags & (libc::MSG_OOB | libc::MSG_CMSG_CLOEXEC);
+                (*msg).msg_controllen = more.msg_controllen;
+                (*msg).msg_flags = flags & (libc::MSG_OOB | libc::MSG_CMSG_CLOEXEC) | more.msg_flags;
             }
             encode(ret)
         }

@@ -12,7 +12,31 @@ use crate::fd::table::{self, share_all};
 use crate::sys::environ::{Environment, while_complete};
 use crate::sys::errno::{encode, preserved};
 use crate::sys::real::real;
-use crate::sys::{Errno, confined, thread};
+use crate::sys::{Errno, confined, fault, program, thread};
+
+/// Before `path` is executed: what keeps sockets and will not have the library gets them by the kernel.
+unsafe fn hand_over(path: *const c_char) {
+    if path.is_null() || crate::shm::arena::joined().is_none() || confined::is_confined() {
+        return;
+    }
+    // SAFETY: a path of the caller's, which is there.
+    let is_alone = fault::can_read(path.cast(), 1) && program::runs_alone(unsafe { core::ffi::CStr::from_ptr(path) });
+    if is_alone {
+        table::hand_over();
+    }
+}
+
+unsafe fn hand_over_by_name(file: *const c_char) {
+    let mut place = [0u8; libc::PATH_MAX as usize];
+    if !file.is_null() && crate::shm::arena::joined().is_some() && fault::can_read(file.cast(), 1) {
+        // SAFETY: a name of the caller's, which is there.
+        unsafe {
+            if let Some(path) = program::find_in_path(file, &mut place) {
+                hand_over(path.as_ptr());
+            }
+        }
+    }
+}
 
 /// Runs `start` with a completed `env`: a call that returns only where it failed.
 unsafe fn with_environment(env: *const *mut c_char, start: impl FnOnce(*const *mut c_char) -> c_int) -> c_int {
@@ -189,7 +213,10 @@ export! {
 
     fn execve(path: *const c_char, argv: *const *mut c_char, env: *const *mut c_char) -> c_int {
         // SAFETY: as the caller says.
-        unsafe { with_environment(env, |env| (real().execve)(path, argv, env)) }
+        unsafe {
+            preserved(|| hand_over(path));
+            with_environment(env, |env| (real().execve)(path, argv, env))
+        }
     }
 
     fn execv(path: *const c_char, argv: *const *mut c_char) -> c_int {
@@ -199,7 +226,10 @@ export! {
 
     fn execvpe(file: *const c_char, argv: *const *mut c_char, env: *const *mut c_char) -> c_int {
         // SAFETY: as the caller says.
-        unsafe { with_environment(env, |env| (real().execvpe)(file, argv, env)) }
+        unsafe {
+            preserved(|| hand_over_by_name(file));
+            with_environment(env, |env| (real().execvpe)(file, argv, env))
+        }
     }
 
     fn execvp(file: *const c_char, argv: *const *mut c_char) -> c_int {
@@ -219,12 +249,18 @@ export! {
 
     fn posix_spawn(pid: *mut c_int, path: *const c_char, actions: *const c_void, attr: *const c_void, argv: *const *mut c_char, env: *const *mut c_char) -> c_int {
         // SAFETY: as the caller says.
-        unsafe { with_environment(env, |env| (real().posix_spawn)(pid, path, actions, attr, argv, env)) }
+        unsafe {
+            preserved(|| hand_over(path));
+            with_environment(env, |env| (real().posix_spawn)(pid, path, actions, attr, argv, env))
+        }
     }
 
     fn posix_spawnp(pid: *mut c_int, file: *const c_char, actions: *const c_void, attr: *const c_void, argv: *const *mut c_char, env: *const *mut c_char) -> c_int {
         // SAFETY: as the caller says.
-        unsafe { with_environment(env, |env| (real().posix_spawnp)(pid, file, actions, attr, argv, env)) }
+        unsafe {
+            preserved(|| hand_over_by_name(file));
+            with_environment(env, |env| (real().posix_spawnp)(pid, file, actions, attr, argv, env))
+        }
     }
 
     fn popen(command: *const c_char, mode: *const c_char) -> *mut c_void {

@@ -6,7 +6,7 @@ use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 use super::datagram;
 use super::decode::{is_there, with_buffer, with_vector, with_whole_buffer};
 use crate::fd::table::{self, Entry};
-use crate::socket::recv::receive;
+use crate::socket::recv::receive_bytes;
 use crate::socket::{Sock, options};
 use crate::sys::errno::{Ret, check, encode, preserved};
 use crate::sys::real::real;
@@ -42,7 +42,7 @@ unsafe fn receive_message(fd: c_int, iov: *const iovec, n: c_int, flags: c_int) 
 /// As `receive`, for a call whose vector says nothing of flags: where some are to be added the message is received.
 fn receive_vector(sock: Sock, sink: &mut Iov, flags: c_int, call: impl Fn() -> Ret) -> Ret {
     let again = sink.fork();
-    receive(sock, sink, flags, |more| if more == 0 { call() } else { again.receive_kernel(sock.fd, usize::MAX, flags | more) })
+    receive_bytes(sock, sink, flags, |more| if more == 0 { call() } else { again.receive_kernel(sock.fd, usize::MAX, flags | more) })
 }
 
 /// Who sent a byte of an AF_UNIX stream: what the other end is bound to, if anything. Returns the name's length.
@@ -68,7 +68,7 @@ export! {
                 Entry::Stream(_) | Entry::Datagram(_) if n == 0 => 0,
                 Entry::Datagram(sock) => with_whole_buffer(buf, n, |sink| datagram::recv(sock, sink, 0, |more| check((real().recv)(fd, buf, n, more)))),
                 Entry::Plain | Entry::Epoll(_) => (real().read)(fd, buf, n),
-                Entry::Stream(sock) => with_whole_buffer(buf, n, |sink| receive(sock, sink, 0, |more| check(if more == 0 { (real().read)(fd, buf, n) } else { (real().recv)(fd, buf, n, more) }))),
+                Entry::Stream(sock) => with_whole_buffer(buf, n, |sink| receive_bytes(sock, sink, 0, |more| check(if more == 0 { (real().read)(fd, buf, n) } else { (real().recv)(fd, buf, n, more) }))),
             }
         }
     }
@@ -118,7 +118,7 @@ export! {
                 Entry::Datagram(sock) => with_buffer(buf, n, |sink| datagram::recv(sock, sink, flags, |more| check((real().recv)(fd, buf, n, flags | more)))),
                 Entry::Stream(sock) => with_buffer(buf, n, |sink| {
                     sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
-                    receive(sock, sink, flags, |more| check((real().recv)(fd, buf, n, flags | more)))
+                    receive_bytes(sock, sink, flags, |more| check((real().recv)(fd, buf, n, flags | more)))
                 }),
             }
         }
@@ -135,7 +135,7 @@ export! {
             let mut by_kernel = false;
             let ret = with_buffer(buf, n, |sink| {
                 sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
-                receive(sock, sink, flags, |more| {
+                receive_bytes(sock, sink, flags, |more| {
                     by_kernel = true;
                     check((real().recvfrom)(fd, buf, n, flags | more, addr, len))
                 })

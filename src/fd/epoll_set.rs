@@ -468,7 +468,7 @@ impl Set {
             Watch::Ring(endpoint) => {
                 // What is on the ring shows by itself; what still comes through the kernel only here. Writable
                 // the anchor always is.
-                if event.events & EPOLLOUT as u32 != 0 && endpoint.sends_by_kernel() {
+                if event.events & EPOLLOUT as u32 != 0 && endpoint.sends_by_kernel() && endpoint.takes_room_of_kernel() {
                     reg.edge = true;
                 }
                 if event.events & !(EPOLLOUT as u32) != 0 {

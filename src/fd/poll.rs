@@ -145,7 +145,10 @@ impl PollSet<'_> {
                     if r.revents & POLLIN != 0 && !ep.may_have_company() && !ep.is_mailbox() {
                         // Else the next sleep would end at once.
                         ep.look_at_anchor_for(r.revents);
-                    } else if over || (r.revents & POLLIN != 0 && ep.is_mailbox()) || (r.revents != 0 && ep.readiness().bits & (f.events | ALWAYS) == 0) {
+                    } else if over
+                        || (r.revents & POLLIN != 0 && ep.is_mailbox())
+                        || (r.revents != 0 && ep.readiness().bits & (f.events | ALWAYS) == 0)
+                    {
                         ep.look_at_anchor();
                     }
                     let ready = ep.readiness();

@@ -18,7 +18,7 @@ use crate::pcb::block::flag;
 use crate::pcb::reap::Name;
 use crate::shm::arena;
 use crate::socket::end::{self, Closing};
-use crate::socket::{Sock, life, route};
+use crate::socket::{Sock, life, route, unix};
 use crate::sys::{call, slots, thread};
 
 /// Descriptors beyond this are the kernel's.
@@ -247,6 +247,17 @@ pub fn confine_all() {
     for sock in sockets() {
         route::pin(sock);
         sock.pcb.set(flag::CONFINED);
+    }
+}
+
+/// Before a program without the library gets the descriptors that it is to keep: what can go back to the kernel does.
+pub fn hand_over() {
+    for sock in sockets().filter(|sock| call::is_kept_by_exec(sock.fd)) {
+        if sock.pcb.has(flag::UNIX) {
+            unix::hand_over(sock);
+        } else if sock.pcb.has(flag::DATAGRAM) {
+            route::pin(sock);
+        }
     }
 }
 

@@ -155,6 +155,9 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
             return ret;
         }
         if let Some(received) = ep.take_datagram(sink, flags & MSG_PEEK != 0)? {
+            if !ep.rx.has_data() {
+                sock.pcb.set(flag::WAS_EMPTY);
+            }
             return Ok(Got::Mailbox(received));
         }
         if !ep.is_current() {
@@ -181,7 +184,14 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
 impl Endpoint {
     #[inline]
     fn is_kernels_turn(&self) -> bool {
-        self.sock.pcb.has(flag::KERNEL_NEWS) || self.rx.reader.messages.load(Ordering::Relaxed) % KERNEL_EVERY == KERNEL_EVERY - 1
+        let pcb = self.sock.pcb;
+        if pcb.has(flag::WAS_EMPTY) {
+            pcb.clear(flag::WAS_EMPTY);
+            if self.rx.has_data() {
+                return true;
+            }
+        }
+        pcb.has(flag::KERNEL_NEWS) || self.rx.reader.messages.load(Ordering::Relaxed) % KERNEL_EVERY == KERNEL_EVERY - 1
     }
 
     #[inline]

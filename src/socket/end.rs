@@ -63,6 +63,12 @@ impl Endpoint {
         }
     }
 
+    /// Takes the error that the end of the connection has left, if any.
+    pub fn pending_error(&self) -> Option<Errno> {
+        self.settle_end();
+        take_error(self.sock)
+    }
+
     /// What a sender is told before it sends: an error, that the bytes go nowhere (`Some(Ok)`), or nothing.
     #[inline(always)]
     pub fn before_send(&self) -> Option<Result<(), Errno>> {

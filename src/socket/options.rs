@@ -162,7 +162,7 @@ fn most_lowat(sock: Sock) -> c_int {
 pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
     let doorbells = sock.pcb.has(flag::ANCHOR_READY);
     if sock.pcb.has(flag::UNIX) {
-        return set_unix(sock, level, option, value, doorbells);
+        return set_unix(sock, level, option, value);
     }
     if sock.pcb.has(flag::DATAGRAM) {
         return set_datagram(sock, level, option, value);
@@ -205,7 +205,8 @@ fn set_datagram(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -
     Set::Kernel
 }
 
-fn set_unix(sock: Sock, level: c_int, option: c_int, value: Option<c_int>, doorbells: bool) -> Set {
+fn set_unix(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
+    let by_ring = sock.endpoint().is_some_and(|ep| ep.rx.path().leads_to_ring());
     match value {
         Some(value) if level == SOL_SOCKET && UNIX_KERNELS_ALONE.contains(&option) => {
             if value != 0 {
@@ -213,9 +214,13 @@ fn set_unix(sock: Sock, level: c_int, option: c_int, value: Option<c_int>, doorb
             }
             Set::Kernel
         }
-        Some(value) if (level, option) == (SOL_SOCKET, SO_RCVLOWAT) && doorbells => {
+        Some(value) if (level, option) == (SOL_SOCKET, SO_RCVLOWAT) && by_ring => {
             sock.pcb.rcvlowat.store(if value < 0 { i32::MAX } else { value.max(1) } as u32, Ordering::Relaxed);
             Set::Done
+        }
+        Some(2..) if (level, option) == (SOL_SOCKET, SO_RCVLOWAT) => {
+            route::pin(sock);
+            Set::Kernel
         }
         _ => Set::Kernel,
     }

@@ -55,6 +55,24 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
     }
 }
 
+/// As `receive`, for a call that is told of bytes alone: where an AF_UNIX stream goes on in the kernel it takes both.
+#[inline(always)]
+pub fn receive_bytes(sock: Sock, sink: &mut Iov, flags: c_int, kernel: impl FnMut(c_int) -> Ret) -> Ret {
+    let before = sink.left();
+    match receive(sock, sink, flags, kernel) {
+        Ok(n) if sock.pcb.has(flag::UNIX) && n > 0 && sink.left() > 0 && sink.left() < before => beyond_ring(sock, sink, flags, n),
+        ret => ret,
+    }
+}
+
+#[cold]
+fn beyond_ring(sock: Sock, sink: &mut Iov, flags: c_int, n: usize) -> Ret {
+    if flags & MSG_PEEK != 0 || !unix::goes_on_in_kernel(sock) {
+        return Ok(n);
+    }
+    Ok(n + sink.receive_kernel(sock.fd, usize::MAX, flags | libc::MSG_DONTWAIT).unwrap_or(0))
+}
+
 /// A receive from the kernel's AF_UNIX socket, during which nobody switches. `None` where the route is to be asked for
 /// again.
 fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Ret> {

@@ -294,6 +294,13 @@ impl Endpoint {
         self.tx.path() != Path::Ring && !self.is_mailbox() && self.peer_end() == End::Open
     }
 
+    /// The kernel has room: whether the program was told that it had none.
+    pub fn takes_room_of_kernel(&self) -> bool {
+        let was_full = self.sock.pcb.has(flag::KERNEL_FULL);
+        self.sock.pcb.clear(flag::KERNEL_FULL);
+        was_full
+    }
+
     /// Whether an event of the kernel's may be about data.
     pub fn may_have_kernel_data(&self) -> bool {
         !self.is_past_kernel() || self.rx.path() == Path::Leaving || self.is_mailbox()

@@ -156,6 +156,13 @@ impl Endpoint {
                 if let Err(e) = self.wait_writable(self.wake_point(), deadline) {
                     return if sent > 0 { Ok(sent) } else { Err(e) };
                 }
+                // Who waits is told of an error before the end (sock_alloc_send_pskb of Linux).
+                if sent == 0
+                    && self.sock.pcb.has(flag::UNIX)
+                    && let Some(e) = self.pending_error()
+                {
+                    return Err(e);
+                }
             }
             if sent > 0 && !self.may_send() {
                 // What ended it is told to the next call.

@@ -20,6 +20,7 @@ use super::ready::Readiness;
 use super::route::{LEAVES, PATH_CHANGES, SendInKernel};
 use super::stats::{COUNTERS, add};
 use crate::net::host;
+use crate::pcb::Pcb;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::owner::System;
@@ -31,8 +32,9 @@ use crate::sys::mailbox::{self, Mailbox};
 use crate::sys::signal::Blocked;
 use crate::sys::trace::trace;
 use crate::sys::{Errno, call, thread};
-use crate::transport::direction::{DEAF, Path, RECALLED};
+use crate::transport::direction::{ABANDONED, DEAF, Path, RECALLED};
 use crate::transport::iov::Iov;
+use crate::transport::stream;
 
 /// After so many calls a socket that was accepted asks who is at the other end: a short connection is over by then.
 const CALLS_BEFORE_ASKING: u32 = 3;
@@ -107,6 +109,11 @@ pub fn stays_in_kernel(sock: Sock) -> bool {
     sock.pcb.has(flag::KERNEL_ONLY) && sock.endpoint().is_none_or(|ep| ep.rx.path() == Path::Pinned)
 }
 
+/// Whether the ring has been left and read to its end, so that what comes next is the kernel's.
+pub fn goes_on_in_kernel(sock: Sock) -> bool {
+    sock.pcb.has(flag::UNIX) && sock.endpoint().is_some_and(|ep| ep.rx.path() == Path::Leaving && ep.has_left_ring())
+}
+
 /// Sends through the kernel for as long as that is the way, never asleep inside: a direction does not switch
 /// while somebody is. `None` where the rest is to go another way; `sent` counts.
 pub fn send_in_kernel(sock: Sock, guard: SendInKernel, source: &mut Iov, flags: c_int, sent: &mut usize) -> Option<Ret> {
@@ -149,7 +156,12 @@ fn await_room_in_kernel(sock: Sock, deadline: Deadline) -> Ret {
     let mailbox = held.and_then(|_| Mailbox::bind(sock.pcb.cookie.load(Ordering::Relaxed)));
     let mut fds =
         [pollfd { fd: sock.fd, events: POLLOUT, revents: 0 }, pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 }];
-    let ret = if sock.pcb.has(flag::SHUT_WR) { Ok(1) } else { call::poll_many(&mut fds, deadline.left(), None) };
+    let mut ret = if sock.pcb.has(flag::SHUT_WR) { Ok(1) } else { call::poll_many(&mut fds, deadline.left(), None) };
+    if fds[0].revents & POLLERR != 0
+        && let Ok(error @ 1..) = call::int_option(sock.fd, libc::SOL_SOCKET, libc::SO_ERROR)
+    {
+        ret = Err(Errno(error));
+    }
     if let Some(role) = held {
         role.unlock();
     }
@@ -225,7 +237,10 @@ impl Endpoint {
         self.tx.change_path(Path::Ready, Path::Pinned);
         if self.tx.change_path(Path::Ring, Path::Parting) || self.tx.path() == Path::Parting {
             // No doorbell may come after what the kernel carries from now on.
-            (0..PATIENCE).take_while(|_| self.sock.pcb.sends_in_kernel.load(Ordering::SeqCst) != 0).for_each(|_| thread::yield_now());
+            await_silence(self.sock.pcb);
+            if self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED {
+                self.empty_ring_into_kernel();
+            }
             self.tx.change_path(Path::Parting, Path::Leaving);
             LEAVES.fetch_add(1, Ordering::SeqCst);
             trace(format_args!("fd {}: sends through the kernel again", self.sock.fd));
@@ -233,10 +248,24 @@ impl Endpoint {
         true
     }
 
+    /// Sends what nobody reads any more by the kernel, in its place.
+    fn empty_ring_into_kernel(&self) {
+        let fd = self.sock.fd;
+        let mut send = |from: *const u8, n: usize| call::send_waiting(fd, from, n);
+        let (arena, me) = (self.sock.arena, self.sock.me());
+        while let Ok(Some(Ok(1..))) = stream::drain(self.tx, arena, me, usize::MAX, || self.is_current(), &mut send) {}
+    }
+
     /// Whether the other end has left the ring and everything in it was read: what comes now is the kernel's.
     pub fn has_left_ring(&self) -> bool {
-        if self.rx.path() != Path::Leaving {
-            return self.rx.path() == Path::Pinned;
+        if !matches!(self.rx.path(), Path::Leaving | Path::Pinned) {
+            return false;
+        }
+        if self.tx.control.deaf.load(Ordering::Relaxed) == ABANDONED && self.tx.path() == Path::Ring {
+            self.leave_ring();
+        }
+        if self.rx.path() == Path::Pinned {
+            return true;
         }
         if self.rx.has_data() {
             return false;
@@ -280,7 +309,7 @@ impl Endpoint {
     /// Rings: one byte on the anchor, counted before it is sent. Who waits for room has a mailbox.
     pub(super) fn ring_unix(&self, for_room: bool) {
         let _guard = SendInKernel::begin(self.sock);
-        if self.tx.path() != Path::Ring {
+        if self.tx.path() != Path::Ring || self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED {
             return;
         }
         self.tx.produced.rings.fetch_add(1, Ordering::SeqCst);
@@ -345,7 +374,7 @@ impl Endpoint {
         if self.sock.pcb.has(flag::SHUT_WR) || deaf == DEAF || self.peer_end() != End::Open {
             return Some(Err(Errno::EPIPE));
         }
-        if deaf == RECALLED && self.leave_ring() {
+        if matches!(deaf, RECALLED | ABANDONED) && self.leave_ring() {
             return Some(Err(super::route::ROUTE_CHANGED));
         }
         let error = take_error(self.sock)?;
@@ -383,6 +412,28 @@ pub fn pin(sock: Sock) -> bool {
         let _ = ep.rx.control.deaf.compare_exchange(0, RECALLED, Ordering::SeqCst, Ordering::SeqCst);
     }
     left
+}
+
+/// Before this process becomes a program without the library that keeps the socket: from now on everything comes and goes
+/// through the kernel, as soon as the other end sends again, and nobody rings.
+pub fn hand_over(sock: Sock) {
+    if let Some(ep) = sock.endpoint() {
+        ep.rx.control.deaf.store(ABANDONED, Ordering::SeqCst);
+        if let Some((_, peer)) = ep.peer() {
+            await_silence(peer);
+        }
+        while ep.take_doorbells() > 0 {}
+        ep.rx.control.readable.clear();
+        ep.tx.control.writable.clear();
+        // What it has put into the ring it takes out again.
+        ep.ring_unix(false);
+    }
+    pin(sock);
+}
+
+/// Waits until nobody of the process is in the middle of sending to the kernel.
+fn await_silence(pcb: &Pcb) {
+    (0..PATIENCE).take_while(|_| pcb.sends_in_kernel.load(Ordering::SeqCst) != 0).for_each(|_| thread::yield_now());
 }
 
 /// Whether the kernel says that the other end is gone.

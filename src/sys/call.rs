@@ -23,6 +23,18 @@ pub fn send_byte(fd: c_int, flags: c_int) -> Ret {
     check(unsafe { (real().send)(fd, (&raw const byte).cast(), 1, flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })
 }
 
+/// Sends on a stream, waiting for as long as that takes.
+pub fn send_waiting(fd: c_int, from: *const u8, n: usize) -> Ret {
+    loop {
+        // SAFETY: `n` readable bytes, says the caller.
+        let ret = check(unsafe { (real().send)(fd, from.cast(), n, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) });
+        if ret != Err(Errno::EAGAIN) {
+            return ret;
+        }
+        poll_one(fd, libc::POLLOUT, Deadline::NEVER)?;
+    }
+}
+
 /// Receives into a buffer nobody looks at; returns how many bytes came (0: end of the connection).
 pub fn recv_scratch(fd: c_int, flags: c_int) -> Ret {
     recv_to_scratch(fd, if flags & libc::MSG_OOB != 0 { 1 } else { SCRATCH_BYTES }, flags)
@@ -205,6 +217,12 @@ pub fn ioctl_int(fd: c_int, request: libc::c_ulong) -> Result<c_int, Errno> {
 pub fn file_flags(fd: c_int) -> Result<c_int, Errno> {
     // SAFETY: F_GETFL takes no argument.
     check(unsafe { (real().fcntl)(fd, libc::F_GETFL, 0) } as isize).map(|f| f as c_int)
+}
+
+/// Whether a program that is executed keeps the descriptor (FD_CLOEXEC is not set).
+pub fn is_kept_by_exec(fd: c_int) -> bool {
+    // SAFETY: F_GETFD takes no argument.
+    check(unsafe { (real().fcntl)(fd, libc::F_GETFD, 0) } as isize).is_ok_and(|flags| flags as c_int & libc::FD_CLOEXEC == 0)
 }
 
 /// The local or the remote address of a socket.

@@ -16,6 +16,7 @@ pub mod mailbox;
 #[cfg(loom)]
 mod model;
 pub mod mutex;
+pub mod program;
 pub mod real;
 pub mod signal;
 pub mod slots;

@@ -12,6 +12,8 @@ pub const SEGMENTS: usize = if cfg!(loom) { 3 } else { 16 };
 /// Values of `Control::deaf`.
 pub const DEAF: u32 = 1;
 pub const RECALLED: u32 = 2;
+/// As `RECALLED`, and nobody will read what is in the ring.
+pub const ABANDONED: u32 = 3;
 
 /// Which way the bytes of a direction go.
 ///

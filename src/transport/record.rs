@@ -129,12 +129,17 @@ pub fn pop(
         let tail = d.consumed.tail.load(Ordering::Relaxed);
         let Some((memory, header)) = next(d, arena, tail)? else { return Ok(None) };
         let n = (header.bytes as usize).min(sink.left());
+        let end = tail + record_bytes(u64::from(header.bytes));
         // SAFETY: as in `push`; `next` has found the record whole.
         if unsafe { !sink.receive_from(memory.at, memory.bytes as usize, at(&memory, tail + HEADER_BYTES), n) } {
+            if !peek {
+                // It is lost, as the kernel's is.
+                let _ = d.consumed.tail.compare_exchange(tail, end, Ordering::SeqCst, Ordering::Relaxed);
+            }
             return Err(Refused::Fault);
         }
         // A handler that received from the same socket meanwhile has taken it: the next one then.
-        if peek || d.consumed.tail.compare_exchange(tail, tail + record_bytes(u64::from(header.bytes)), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+        if peek || d.consumed.tail.compare_exchange(tail, end, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             if !peek {
                 stream::count(&d.reader.messages);
             }

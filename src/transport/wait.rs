@@ -46,6 +46,11 @@ impl WaitWord {
         self.0.store(SLEEPS, Ordering::Relaxed);
     }
 
+    /// Nothing is asked for.
+    pub fn clear(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+
     /// Declares the caller asleep. It must look once more before it sleeps.
     #[inline]
     pub fn declare_asleep(&self) {
