@@ -258,11 +258,12 @@ impl Endpoint {
 
     /// Whether the other end has left the ring and everything in it was read: what comes now is the kernel's.
     pub fn has_left_ring(&self) -> bool {
+        // Told by a doorbell, perhaps before the other end leaves the ring itself.
+        if self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED && self.tx.path() == Path::Ring {
+            self.leave_ring();
+        }
         if !matches!(self.rx.path(), Path::Leaving | Path::Pinned) {
             return false;
-        }
-        if self.tx.control.deaf.load(Ordering::Relaxed) == ABANDONED && self.tx.path() == Path::Ring {
-            self.leave_ring();
         }
         if self.rx.path() == Path::Pinned {
             return true;
@@ -344,6 +345,9 @@ impl Endpoint {
         self.settle_end();
         let ended = self.peer_end() != End::Open;
         let no_more = pcb.has(flag::SHUT_RD) || self.rx.is_finished() || (ended && self.rx.path() == Path::Ring);
+        if self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED {
+            self.has_left_ring();
+        }
         if self.rx.path().leads_to_ring() && self.rx.has_data() {
             bits |= READABLE;
         } else if self.has_left_ring() || !self.is_past_kernel() {
