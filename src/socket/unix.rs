@@ -225,21 +225,32 @@ impl Endpoint {
         self.rx.change_path(Path::Switching, Path::Ready);
     }
 
-    /// Takes the sending direction back to the kernel. False where that cannot be now: in a handler in the middle of a
-    /// send on the same socket.
+    /// Takes the sending direction back to the kernel. False where that cannot be now: somebody is at it, or in the middle
+    /// of a send, or the kernel has no room for what nobody else reads any more.
     pub fn leave_ring(&self) -> bool {
         let _signals = Blocked::all();
-        let held = self.tx.writer.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
-        if held.is_nested() {
-            return false;
+        let is_abandoned = self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED;
+        let me = self.sock.me().owner();
+        let held = if is_abandoned { self.tx.writer.lock.try_acquire(me) } else { Some(self.tx.writer.lock.acquire(me, &System(self.sock.arena))) };
+        match held {
+            Some(held) if !held.is_nested() => {
+                let has_left = self.leave_ring_locked(is_abandoned);
+                drop(held);
+                has_left
+            }
+            _ => false,
         }
+    }
+
+    fn leave_ring_locked(&self, is_abandoned: bool) -> bool {
         self.tx.change_path(Path::Kernel, Path::Pinned);
         self.tx.change_path(Path::Ready, Path::Pinned);
         if self.tx.change_path(Path::Ring, Path::Parting) || self.tx.path() == Path::Parting {
             // No doorbell may come after what the kernel carries from now on.
             await_silence(self.sock.pcb);
-            if self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED {
-                self.empty_ring_into_kernel();
+            if is_abandoned && !self.empty_ring_into_kernel() {
+                self.tx.change_path(Path::Parting, Path::Ring);
+                return false;
             }
             self.tx.change_path(Path::Parting, Path::Leaving);
             LEAVES.fetch_add(1, Ordering::SeqCst);
@@ -248,12 +259,18 @@ impl Endpoint {
         true
     }
 
-    /// Sends what nobody reads any more by the kernel, in its place.
-    fn empty_ring_into_kernel(&self) {
+    /// Sends what nobody reads any more by the kernel, in its place, as far as there is room; true where that was all.
+    fn empty_ring_into_kernel(&self) -> bool {
         let fd = self.sock.fd;
-        let mut send = |from: *const u8, n: usize| call::send_waiting(fd, from, n);
+        let mut send = |from: *const u8, n: usize| call::send_nowait(fd, from, n);
         let (arena, me) = (self.sock.arena, self.sock.me());
-        while let Ok(Some(Ok(1..))) = stream::drain(self.tx, arena, me, usize::MAX, || self.is_current(), &mut send) {}
+        loop {
+            match stream::drain(self.tx, arena, me, usize::MAX, || self.is_current(), &mut send) {
+                Ok(Some(Ok(1..))) => {}
+                Ok(Some(Err(Errno::EAGAIN))) => return false,
+                _ => return true,
+            }
+        }
     }
 
     /// Whether the other end has left the ring and everything in it was read: what comes now is the kernel's.
@@ -378,7 +395,16 @@ impl Endpoint {
         if self.sock.pcb.has(flag::SHUT_WR) || deaf == DEAF || self.peer_end() != End::Open {
             return Some(Err(Errno::EPIPE));
         }
-        if matches!(deaf, RECALLED | ABANDONED) && self.leave_ring() {
+        if matches!(deaf, RECALLED | ABANDONED) {
+            while !self.leave_ring() {
+                let is_mine = self.tx.writer.lock.is_held_by(self.sock.me().owner());
+                if is_mine || self.sock.is_nonblocking(0) {
+                    return Some(Err(Errno::EAGAIN));
+                }
+                if let Err(e) = call::poll_one(self.sock.fd, POLLOUT, Deadline::NEVER) {
+                    return Some(Err(e));
+                }
+            }
             return Some(Err(super::route::ROUTE_CHANGED));
         }
         let error = take_error(self.sock)?;

@@ -23,16 +23,10 @@ pub fn send_byte(fd: c_int, flags: c_int) -> Ret {
     check(unsafe { (real().send)(fd, (&raw const byte).cast(), 1, flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })
 }
 
-/// Sends on a stream, waiting for as long as that takes.
-pub fn send_waiting(fd: c_int, from: *const u8, n: usize) -> Ret {
-    loop {
-        // SAFETY: `n` readable bytes, says the caller.
-        let ret = check(unsafe { (real().send)(fd, from.cast(), n, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) });
-        if ret != Err(Errno::EAGAIN) {
-            return ret;
-        }
-        poll_one(fd, libc::POLLOUT, Deadline::NEVER)?;
-    }
+/// Sends on a stream what there is room for.
+pub fn send_nowait(fd: c_int, from: *const u8, n: usize) -> Ret {
+    // SAFETY: `n` readable bytes, says the caller.
+    check(unsafe { (real().send)(fd, from.cast(), n, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })
 }
 
 /// Receives into a buffer nobody looks at; returns how many bytes came (0: end of the connection).
