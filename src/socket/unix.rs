@@ -456,7 +456,7 @@ pub fn hand_over(sock: Sock) {
         ep.rx.control.readable.clear();
         ep.tx.control.writable.clear();
         // What it has put into the ring it takes out again.
-        ep.ring_unix(false);
+        ep.ring_unix(true);
     }
     pin(sock);
 }
