@@ -66,7 +66,7 @@ export! {
             match table::lookup(fd) {
                 // read(2) of nothing does not wait; recv(2) does.
                 Entry::Stream(_) | Entry::Datagram(_) if n == 0 => 0,
-                Entry::Datagram(sock) => with_whole_buffer(buf, n, |sink| datagram::recv(sock, sink, 0, |more| check((real().recv)(fd, buf, n, more)))),
+                Entry::Datagram(sock) => with_whole_buffer(buf, n, |sink| datagram::recv(sock, sink, 0, |more| check(if more == 0 { (real().read)(fd, buf, n) } else { (real().recv)(fd, buf, n, more) }))),
                 Entry::Plain | Entry::Epoll(_) => (real().read)(fd, buf, n),
                 Entry::Stream(sock) => with_whole_buffer(buf, n, |sink| receive_bytes(sock, sink, 0, |more| check(if more == 0 { (real().read)(fd, buf, n) } else { (real().recv)(fd, buf, n, more) }))),
             }

@@ -254,7 +254,9 @@ impl Reg {
     /// Whether the end of the connection may go unnoticed in a sleep (`Endpoint::may_miss_death`).
     pub fn needs_looks(&self) -> bool {
         match self.watch {
-            Watch::Ring(endpoint) => self.in_use && !self.disabled && endpoint.may_miss_death() && !endpoint.is_writable(),
+            Watch::Ring(endpoint) => {
+                self.in_use && ((!self.disabled && endpoint.may_miss_death() && !endpoint.is_writable()) || endpoint.owes_kernel())
+            }
             _ => false,
         }
     }

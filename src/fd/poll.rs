@@ -178,7 +178,7 @@ impl PollSet<'_> {
         let mut until = deadline;
         for k in self.kinds.iter() {
             if let Kind::Ring(ep) = k
-                && ep.may_miss_death()
+                && (ep.may_miss_death() || ep.owes_kernel())
             {
                 ep.look_for_death();
                 until = deadline.at_most_ns(LOOK_AGAIN_NS);

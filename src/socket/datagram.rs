@@ -7,7 +7,7 @@
 use core::cell::Cell;
 use core::net::IpAddr;
 use core::sync::atomic::Ordering;
-use libc::{MSG_DONTWAIT, MSG_PEEK, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int};
+use libc::{MSG_DONTWAIT, MSG_PEEK, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int, pollfd};
 
 use super::handle::{Endpoint, Sock};
 use super::options;
@@ -15,6 +15,7 @@ use super::ready::Readiness;
 use super::route::PATH_CHANGES;
 use super::spin::{self, Peer};
 use super::stats::{self, COUNTERS, add};
+use super::wait::LOOK_AGAIN_NS;
 use crate::pcb::block::{self, flag};
 use crate::pcb::circuit::{End, Link, circuit};
 use crate::pcb::reap::{self, Name};
@@ -23,9 +24,11 @@ use crate::shm::owner::{self, System};
 use crate::shm::{Arena, arena::joined, blocks};
 use crate::sys::call::Datagram;
 use crate::sys::clock::{Deadline, ticks};
+use crate::sys::confined::is_confined;
 use crate::sys::errno::{Ret, preserved};
+use crate::sys::mailbox::{self, Mailbox as KernelMailbox};
 use crate::sys::trace::trace;
-use crate::sys::{Errno, call, diag, thread};
+use crate::sys::{Errno, call, diag, signal, thread};
 use crate::transport::direction::{Direction, Path};
 use crate::transport::iov::Iov;
 use crate::transport::notifier::notifier;
@@ -127,6 +130,7 @@ fn open(sock: Sock) -> Option<Endpoint> {
     // What came before comes first.
     sock.pcb.set(flag::KERNEL_NEWS);
     ep.rx.reader.kernel_left.store(1, Ordering::Release);
+    ep.rx.control.readable.set_always(sock.pcb.has(flag::ASYNC));
     ep.tx.change_path(Path::Kernel, Path::Ring);
     ep.rx.change_path(Path::Kernel, Path::Ring);
     table::datagrams_changed(sock.arena);
@@ -146,7 +150,15 @@ pub fn pin(sock: Sock) {
 #[inline]
 pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
     let ep = if flags & libc::MSG_ERRQUEUE == 0 { mailbox(sock) } else { None };
-    let Some(ep) = ep else { return kernel(0).map(Got::Kernel) };
+    let Some(ep) = ep else {
+        return match without_mailbox(sock, flags, &mut kernel) {
+            Some(ret) => ret,
+            None => receive(sock, sink, flags, kernel),
+        };
+    };
+    if is_confined() && !ep.rx.has_data() {
+        return kernel(0).map(Got::Kernel);
+    }
     let mut until = None;
     loop {
         if ep.is_kernels_turn()
@@ -164,6 +176,7 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
             return Err(Errno::EBADF);
         }
         if sock.pcb.has(flag::SHUT_RD) {
+            preserved(|| ep.skip_doorbells());
             return kernel(0).map(Got::Kernel);
         }
         if sock.is_nonblocking(flags) {
@@ -179,6 +192,31 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
         let until = *until.get_or_insert_with(|| Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
         ep.await_datagram(until)?;
     }
+}
+
+/// A receive of a socket that has no mailbox. Where another thread may give it one meanwhile nobody sleeps inside; `None`
+/// where the way is to be asked for again.
+#[cold]
+fn without_mailbox(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Result<Got, Errno>> {
+    let may_get_one = thread::has_siblings() && !sock.pcb.has(flag::KERNEL_ONLY | flag::NOT_ALONE) && flags & libc::MSG_ERRQUEUE == 0;
+    if may_get_one && !sock.is_nonblocking(flags) && !is_confined() {
+        let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
+        match call::poll_one(sock.fd, POLLIN, deadline) {
+            Ok(0) => return Some(Err(Errno::EAGAIN)),
+            Ok(_) => {}
+            Err(e) => return Some(Err(e)),
+        }
+        if sock.is_closed() {
+            return Some(Err(Errno::EBADF));
+        }
+        // It has got one, or not; what woke us is not taken for granted.
+        return match sock.endpoint() {
+            Some(ep) => ep.from_kernel(kernel),
+            None => Some(kernel(MSG_DONTWAIT).map(Got::Kernel)),
+        }
+        .filter(|ret| !matches!(ret, Err(Errno::EAGAIN)));
+    }
+    Some(kernel(0).map(Got::Kernel))
 }
 
 impl Endpoint {
@@ -216,7 +254,7 @@ impl Endpoint {
         pcb.clear(flag::KERNEL_NEWS);
         loop {
             match preserved(|| self.next_in_kernel()) {
-                Ok(Datagram::Doorbell) => {}
+                Ok(Datagram::Doorbell) => self.others_may_sleep(),
                 Ok(Datagram::Other) => {
                     pcb.set(flag::KERNEL_NEWS);
                     let ret = kernel(MSG_DONTWAIT);
@@ -230,6 +268,18 @@ impl Endpoint {
                 Err(Errno::EAGAIN | Errno::EINTR) => return None,
                 Err(e) => return Some(Err(e)),
             }
+        }
+    }
+
+    /// A doorbell that was taken may have been meant for others who sleep on: what comes next rings again, and what has
+    /// come already they are woken for.
+    fn others_may_sleep(&self) {
+        if !self.may_have_company() {
+            return;
+        }
+        self.rx.control.readable.declare_asleep();
+        if self.reader_role().is_held() && self.rx.has_data() {
+            mailbox::poke(self.sock.pcb.cookie.load(Ordering::Relaxed));
         }
     }
 
@@ -281,8 +331,12 @@ impl Endpoint {
         }
         provoke_the_dead();
         stats::sleeps(self.sock.arena);
-        // A plain blocking call, which the kernel restarts after a signal where the program asked for that.
-        let ret = if deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
+        // A plain blocking call, which the kernel restarts after a signal where the program asked for that. Among others the
+        // one that sleeps has a mailbox of the kernel's besides: another may take its doorbell.
+        let alone = !self.may_have_company();
+        let ret = if !alone {
+            self.sleep_among_others(deadline)
+        } else if deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
             call::recv_scratch(self.sock.fd, MSG_PEEK)
         } else {
             call::poll_one(self.sock.fd, POLLIN, deadline).map(|bits| bits as usize)
@@ -293,6 +347,22 @@ impl Endpoint {
             return Err(Errno::EBADF);
         }
         ret.map(|_| ())
+    }
+
+    fn sleep_among_others(&self, deadline: Deadline) -> Ret {
+        let kernels = KernelMailbox::bind(self.sock.pcb.cookie.load(Ordering::Relaxed));
+        let mut fds = [
+            pollfd { fd: self.sock.fd, events: POLLIN, revents: 0 },
+            pollfd { fd: kernels.as_ref().map_or(-1, KernelMailbox::fd), events: POLLIN, revents: 0 },
+        ];
+        if self.rx.has_data() {
+            return Ok(1);
+        }
+        let until = if kernels.is_none() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        match call::poll_many(&mut fds, until.left(), None) {
+            Err(Errno::EINTR) if deadline.is_never() && signal::restarts_calls() => Ok(0),
+            ret => ret,
+        }
     }
 
     /// Which poll bits are on (as Linux's udp_poll).
@@ -325,7 +395,7 @@ impl Endpoint {
     fn skip_doorbells(&self) -> bool {
         loop {
             match self.next_in_kernel() {
-                Ok(Datagram::Doorbell) => {}
+                Ok(Datagram::Doorbell) => self.others_may_sleep(),
                 Ok(Datagram::Other) => return true,
                 Err(_) => return false,
             }
@@ -336,7 +406,7 @@ impl Endpoint {
 /// The size of the next datagram (FIONREAD), `None` where the kernel is to be asked.
 pub fn readable_bytes(sock: Sock) -> Option<c_int> {
     let ep = sock.endpoint()?;
-    if preserved(|| ep.skip_doorbells()) {
+    if preserved(|| has_error(sock) || ep.skip_doorbells()) {
         return None;
     }
     record::look(ep.rx, sock.arena, sock.me(), ep.may_have_company()).map(|h| h.bytes as c_int)
@@ -367,12 +437,14 @@ thread_local! {
     static ALL_KNOWN: [Cell<Option<Known>>; KNOWN] = const { [const { Cell::new(None) }; KNOWN] };
     static LAST_TARGET: Cell<Option<Known>> = const { Cell::new(None) };
     static ASKED: Cell<u64> = const { Cell::new(0) };
+    static SEEN_TAIL: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
 #[inline]
 pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, kernel: impl FnOnce() -> Ret) -> Ret {
     if flags & SENT_BY_KERNEL == 0
+        && !is_confined()
         && !(flags & libc::MSG_OOB != 0 && !sock.pcb.has(flag::INET6))
         && source.left() <= record::MOST_BYTES
         && !sock.pcb.has(flag::SENDS_BY_KERNEL | flag::CORKED | flag::SHUT_WR)
@@ -410,7 +482,8 @@ fn receiver(sock: Sock, to: Option<Address>) -> Option<Known> {
 
 #[cold]
 fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
-    let from = source_address(key, to);
+    let crosses = sock.pcb.has(flag::V6ONLY) && matches!(to.ip(), IpAddr::V4(_));
+    let from = if crosses { None } else { source_address(key, to) };
     let target = from.and_then(|from| table::datagram(sock.arena, to, from)).and_then(|(index, p)| {
         let has_mailbox = p.link.load(Ordering::Acquire) != 0 && !p.has(flag::KERNEL_ONLY);
         let is_local = to.ip().is_loopback() || p.addresses().local == to;
@@ -428,8 +501,10 @@ fn source_address(key: Key, to: Address) -> Option<Address> {
     if key.local.port == 0 || to.port == 0 {
         return None;
     }
+    let is_v4 = |a: Address| matches!(a.ip(), IpAddr::V4(_));
     if !key.local.is_any() {
-        return Some(key.local);
+        // What is bound to an address of one family does not send to one of the other.
+        return (is_v4(key.local) == is_v4(to)).then_some(key.local);
     }
     let ip = match to.ip() {
         IpAddr::V4(v4) if v4.is_loopback() => IpAddr::from([127, 0, 0, 1]),
@@ -574,7 +649,12 @@ fn is_alive_now(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
     ASKED.set(ticks());
     preserved(|| {
         let (arena, pcb) = (sock.arena, mailbox.pcb);
-        let is_held = (!pcb.has(flag::SHARED) && !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed))) || reap::is_held_by_any(arena, pcb);
+        // A process that is dead and not yet waited for reads nothing any more.
+        let (tail, seen) = (mailbox.ring.consumed.tail.load(Ordering::Relaxed), SEEN_TAIL.get());
+        SEEN_TAIL.set(tail);
+        let reads = tail != seen || !mailbox.ring.has_data();
+        let is_there = reads && !pcb.has(flag::SHARED) && !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed));
+        let is_held = is_there || reap::is_held_by_any(arena, pcb);
         if !is_held {
             reap::release(arena, target, End::Clean);
         }
@@ -626,12 +706,12 @@ pub fn through_kernel(sock: Sock, flags: c_int, kernel: impl FnOnce() -> Ret) ->
 
 /// shutdown(2). Who sleeps on the socket is woken by the kernel, and finds the flag.
 pub fn shutdown(sock: Sock, how: c_int) -> Ret {
-    let before = sock.pcb.flags();
+    // Also where the kernel says that it was not connected (inet_shutdown of Linux).
     let flags = match how {
         libc::SHUT_RD => flag::SHUT_RD,
         libc::SHUT_WR => flag::SHUT_WR,
         _ => flag::SHUT_RD | flag::SHUT_WR,
     };
     sock.pcb.set(flags);
-    call::shutdown(sock.fd, how).inspect_err(|_| sock.pcb.clear(flags & !before))
+    call::shutdown(sock.fd, how)
 }

@@ -20,6 +20,7 @@ use crate::sys::errno::Ret;
 use crate::sys::trace::trace;
 use crate::sys::{Errno, call, diag};
 use crate::transport::direction::{DEAF, Path};
+use crate::transport::record;
 use crate::transport::stream::Refused;
 
 /// Takes SO_ERROR: told once.
@@ -143,7 +144,8 @@ impl Endpoint {
         let _sending = self.tx.writer.lock.acquire(me, &System(self.sock.arena));
         let _receiving = self.rx.reader.lock.acquire(me, &System(self.sock.arena));
         // Anybody may be sending to a mailbox.
-        let _sent_to = self.is_mailbox().then(|| self.rx.writer.lock.acquire(me, &System(self.sock.arena)));
+        // One who has been stopped in the middle is not waited for: what it holds is given back later.
+        let _sent_to = if self.is_mailbox() { record::hold_back_senders(self.rx, self.sock.arena, self.sock.me()) } else { None };
         self.circuit.set_end(self.link.side, how);
     }
 

@@ -76,7 +76,9 @@ fn beyond_ring(sock: Sock, sink: &mut Iov, flags: c_int, n: usize) -> Ret {
 /// A receive from the kernel's AF_UNIX socket, during which nobody switches. `None` where the route is to be asked for
 /// again.
 fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Ret> {
-    let company = sock.may_have_company() && !unix::stays_in_kernel(sock);
+    // Who owes the kernel something must not be asleep inside.
+    let owes = sock.endpoint().is_some_and(|ep| ep.owes_kernel());
+    let company = owes || (sock.may_have_company() && !unix::stays_in_kernel(sock));
     let guard = unix::receive_in_kernel(sock)?;
     let ret = kernel(if company && flags & MSG_WAITALL == 0 { libc::MSG_DONTWAIT } else { 0 });
     drop(guard);
@@ -107,6 +109,13 @@ fn among_others(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
 /// Sleeps until there is something to receive; `None` then.
 fn asleep_in_kernel(sock: Sock) -> Option<Ret> {
     let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
+    if sock.endpoint().is_some_and(|ep| ep.owes_kernel()) {
+        return match call::poll_one(sock.fd, libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP, deadline) {
+            Ok(0) => Some(Err(Errno::EAGAIN)),
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
+        };
+    }
     if deadline.is_never() {
         // As below, and restarted by the kernel after a signal where the program asked for that.
         return match call::recv_scratch(sock.fd, libc::MSG_PEEK) {

@@ -125,6 +125,9 @@ fn rx_for_now(sock: Sock) -> RxRoute {
             }
         }
         Path::Kernel | Path::Ready | Path::Switching | Path::Pinned => {
+            if ep.owes_kernel() {
+                ep.leave_ring();
+            }
             ep.become_aware();
             if ep.rx.path() != Path::Ring {
                 return RxRoute::Kernel;

@@ -273,10 +273,15 @@ impl Endpoint {
         }
     }
 
+    /// Whether the ring holds what is still to be sent by the kernel (`leave_ring`).
+    pub fn owes_kernel(&self) -> bool {
+        self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED && self.tx.path() == Path::Ring
+    }
+
     /// Whether the other end has left the ring and everything in it was read: what comes now is the kernel's.
     pub fn has_left_ring(&self) -> bool {
         // Told by a doorbell, perhaps before the other end leaves the ring itself.
-        if self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED && self.tx.path() == Path::Ring {
+        if self.owes_kernel() {
             self.leave_ring();
         }
         if !matches!(self.rx.path(), Path::Leaving | Path::Pinned) {
@@ -362,7 +367,7 @@ impl Endpoint {
         self.settle_end();
         let ended = self.peer_end() != End::Open;
         let no_more = pcb.has(flag::SHUT_RD) || self.rx.is_finished() || (ended && self.rx.path() == Path::Ring);
-        if self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED {
+        if self.owes_kernel() {
             self.has_left_ring();
         }
         if self.rx.path().leads_to_ring() && self.rx.has_data() {

@@ -112,6 +112,10 @@ impl Endpoint {
 
     /// Takes doorbells that have come, without waiting.
     fn take_some(&self) -> Ret {
+        if self.may_have_company() {
+            // It may have been meant for others as well, who sleep on: what comes next rings again.
+            self.rx.control.readable.declare_asleep();
+        }
         if self.sock.pcb.has(flag::UNIX) {
             // None may have been for us: data of the kernel's come then.
             return Ok(self.take_doorbells().max(1));
@@ -332,6 +336,9 @@ impl Endpoint {
 
     /// The same where the kernel has told `events` of it: what they do not speak of is not asked for.
     pub fn look_at_anchor_for(&self, events: c_short) {
+        if self.may_have_company() {
+            self.rx.control.readable.declare_asleep();
+        }
         let may_have_ended = events & (POLLRDHUP | POLLHUP | POLLERR) != 0;
         if self.sock.pcb.has(flag::UNIX) {
             return self.look_at_unix_anchor(may_have_ended);

@@ -14,6 +14,7 @@ use super::direction::{Direction, SEGMENTS};
 use super::iov::Iov;
 use super::stream::{self, Damaged, Memory, Refused, memory, room_of};
 use crate::shm::Arena;
+use crate::shm::lock::Held;
 use crate::shm::owner::{Me, System};
 use crate::sys::clock::{now_ns, ticks};
 use crate::sys::sync::Ordering;
@@ -64,20 +65,22 @@ pub enum Pushed {
     Gone,
 }
 
-/// Puts one datagram into the ring, whole: all that `source` has. At most `most` bytes may be queued then. `valid` is
-/// asked once the lock is held.
-#[inline]
-pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, most: u64, valid: impl Fn() -> bool) -> Result<Pushed, Refused> {
+/// Takes the senders' lock; `None` where one that does not get on has it.
+pub fn hold_back_senders<'a>(d: &'a Direction, arena: &Arena, me: Me) -> Option<Held<'a>> {
     let mut since = (0, 0);
-    let is_hopeless = |owner: crate::shm::lock::Owner| {
+    d.writer.lock.acquire_unless(me.owner(), &System(arena), |owner| {
         if since.0 != owner.0 {
             since = (owner.0, now_ns());
         }
         now_ns() - since.1 > PATIENCE_NS
-    };
-    let Some(held) = d.writer.lock.acquire_unless(me.owner(), &System(arena), is_hopeless).filter(|held| !held.is_nested()) else {
-        return Ok(Pushed::Gone);
-    };
+    })
+}
+
+/// Puts one datagram into the ring, whole: all that `source` has. At most `most` bytes may be queued then. `valid` is
+/// asked once the lock is held.
+#[inline]
+pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, most: u64, valid: impl Fn() -> bool) -> Result<Pushed, Refused> {
+    let Some(held) = hold_back_senders(d, arena, me).filter(|held| !held.is_nested()) else { return Ok(Pushed::Gone) };
     if !valid() {
         return Ok(Pushed::Gone);
     }
@@ -85,11 +88,14 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
     let memory = memory(arena, d.segment(d.produced.segment.load(Ordering::Relaxed)))?;
     let need = record_bytes(u64::from(header.bytes));
     let mut tail = d.writer.tail_seen.load(Ordering::Relaxed);
-    let fits = |tail: u64| head.wrapping_sub(tail).saturating_add(need) <= most && room_of(&memory, head, tail).is_some_and(|room| room >= need);
+    // An empty queue takes one, however large.
+    let is_allowed = |tail: u64| head == tail || head.wrapping_sub(tail).saturating_add(need) <= most;
+    let fits = |tail: u64| is_allowed(tail) && room_of(&memory, head, tail).is_some_and(|room| room >= need);
     if !fits(tail) {
         tail = d.consumed.tail.load(Ordering::Acquire);
         d.writer.tail_seen.store(tail, Ordering::Relaxed);
-        if head.checked_sub(tail).ok_or(Damaged)? + need > most {
+        head.checked_sub(tail).ok_or(Damaged)?;
+        if !is_allowed(tail) {
             return Ok(Pushed::Full);
         }
         if room_of(&memory, head, tail).ok_or(Damaged)? < need {
