@@ -222,9 +222,14 @@ fn why(arena: &Arena, pcb: &Pcb, state: State, anchor: Option<Entry>, ends: Opti
         return Some(if awaits_accept {
             "the other end has not accepted yet"
         } else {
-            "no peer in this net: not preloaded, of another user, or on another machine"
+            match pcb.has(flag::UNIX) {
+                true => "no peer in this net: not preloaded, of another user, or not looked for yet",
+                false => "no peer in this net: not preloaded, of another user, or on another machine",
+            }
         });
     };
+    // Over AF_UNIX the sender confirms a direction and the receiver switches it.
+    let (tx, rx) = if pcb.has(flag::UNIX) { (rx, tx) } else { (tx, rx) };
     match (tx.path(), rx.path()) {
         (Path::Ring, Path::Ring) => None,
         (Path::Pinned, _) | (_, Path::Pinned) => Some("pinned: an end shut the connection down, or used a call that only the kernel can serve"),
