@@ -24,7 +24,7 @@ fn send_bytes(sock: Sock, bytes: &mut [u8]) -> Result<usize, Errno> {
 }
 
 fn receive_bytes(sock: Sock, bytes: &mut [u8]) -> Result<usize, Errno> {
-    transfer(bytes, |sink| recv::receive(sock, sink, FLAGS, || Err(Errno::EAGAIN)))
+    transfer(bytes, |sink| recv::receive(sock, sink, FLAGS, |_| Err(Errno::EAGAIN)))
 }
 
 /// Two sockets, each other's ends, on the ring.
@@ -33,7 +33,7 @@ fn pair(listener: &TcpListener) -> ([TcpStream; 2], [Sock; 2]) {
     let (passive, peer) = listener.accept().unwrap();
     let remote = listener.local_addr().unwrap();
     assert_eq!(active.local_addr().unwrap(), peer);
-    let a = life::create(active.as_raw_fd(), libc::AF_INET, true).unwrap();
+    let a = life::create(active.as_raw_fd(), libc::AF_INET, life::Kind::Stream, true).unwrap();
     life::connecting(a, Some(remote.into()), Ok(0));
     let b = life::accepted(passive.as_raw_fd(), None, libc::AF_INET, true).unwrap();
     for sock in [a, b, a, b] {

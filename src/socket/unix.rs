@@ -262,10 +262,10 @@ impl Endpoint {
     /// Sends what nobody reads any more by the kernel, in its place, as far as there is room; true where that was all.
     fn empty_ring_into_kernel(&self) -> bool {
         let fd = self.sock.fd;
-        let mut send = |from: *const u8, n: usize| call::send_nowait(fd, from, n);
+        let send = |from: *const u8, n: usize| call::send_nowait(fd, from, n);
         let (arena, me) = (self.sock.arena, self.sock.me());
         loop {
-            match stream::drain(self.tx, arena, me, usize::MAX, || self.is_current(), &mut send) {
+            match stream::drain(self.tx, arena, me, usize::MAX, || self.is_current(), send) {
                 Ok(Some(Ok(1..))) => {}
                 Ok(Some(Err(Errno::EAGAIN))) => return false,
                 _ => return true,

@@ -6,8 +6,9 @@
 
 use core::mem::size_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use landline::pcb::circuit::{Circuit, End, Link, circuit};
 use landline::pcb::reap::{self, Name};
@@ -16,12 +17,12 @@ use landline::shm::layout::{self, Table};
 use landline::shm::owner::{self, Me};
 use landline::shm::{Arena, arena, blocks};
 use landline::socket::handle::{Endpoint, Sock};
-use landline::socket::{end, life, options, ready, recv, route, send, stats, wait};
+use landline::socket::{datagram, end, life, options, ready, recv, route, send, stats, wait};
 use landline::sys::clock::Deadline;
 use landline::sys::{Errno, call};
 use landline::transport::direction::Direction;
 use landline::transport::iov::Iov;
-use landline::transport::{notifier, stream};
+use landline::transport::{notifier, record, stream};
 
 /// A file that always has what is asked for.
 struct Endless;
@@ -37,7 +38,9 @@ impl landline::socket::transfer::Source for Endless {
 }
 
 const MSG: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-const PAIRS: usize = 3;
+/// Pairs of streams: TCP, and one over AF_UNIX.
+const PAIRS: usize = 4;
+const TCP_PAIRS: usize = 3;
 
 /// Bytes that are used up one after another; zeroes from there on.
 pub struct Input<'a>(pub &'a [u8]);
@@ -81,7 +84,7 @@ impl Input<'_> {
 
 /// Two sockets, each other's ends.
 struct Pair {
-    streams: [TcpStream; 2],
+    fds: [OwnedFd; 2],
     socks: [Sock; 2],
 }
 
@@ -90,6 +93,8 @@ pub struct World {
     arena: &'static Arena,
     listener: (TcpListener, Sock),
     pairs: Vec<Pair>,
+    /// Two datagram sockets that are connected with each other.
+    datagrams: Pair,
     notifier: u32,
     /// What lay where once all was set up.
     intact: Vec<(u64, Vec<u8>)>,
@@ -112,11 +117,44 @@ fn receive_bytes(sock: Sock, n: usize, flags: i32) -> Result<usize, Errno> {
     let buffers = iov_of(&mut bytes);
     // SAFETY: as above.
     let mut sink = unsafe { Iov::new(&buffers) }?;
-    recv::receive(sock, &mut sink, flags | MSG, || Err(Errno::EAGAIN))
+    recv::receive(sock, &mut sink, flags | MSG, |_| Err(Errno::EAGAIN))
 }
 
 fn address(a: std::io::Result<std::net::SocketAddr>) -> Address {
     a.expect("the address of a socket").into()
+}
+
+/// An AF_UNIX stream, both ways on the ring.
+fn unix_pair() -> Pair {
+    let (a, b) = UnixStream::pair().expect("a pair");
+    let fds: [OwnedFd; 2] = [a.into(), b.into()];
+    let socks = life::pair([fds[0].as_raw_fd(), fds[1].as_raw_fd()], false).expect("room for PCBs");
+    for sock in socks.iter().chain(&socks) {
+        sock.endpoint().expect("a circuit").become_aware();
+    }
+    assert!(socks[0].endpoint().expect("a circuit").is_on_ring(), "not on the ring");
+    socks.iter().for_each(|sock| _ = send_bytes(*sock, 20_000, 0));
+    Pair { fds, socks }
+}
+
+/// Two datagram sockets with mailboxes, and datagrams in them.
+fn datagram_pair() -> Pair {
+    let sockets = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+    sockets[0].connect(sockets[1].local_addr().expect("its address")).expect("a peer");
+    sockets[1].connect(sockets[0].local_addr().expect("its address")).expect("a peer");
+    let socks = [&sockets[0], &sockets[1]].map(|s| life::create(s.as_raw_fd(), libc::AF_INET, life::Kind::Datagram, false).expect("room for a PCB"));
+    for sock in socks {
+        datagram::named(sock);
+        datagram::mailbox(sock).expect("a mailbox");
+    }
+    for (sock, bytes) in [(socks[0], 10), (socks[1], 3_000), (socks[0], 60_000), (socks[1], 0)] {
+        let mut data = vec![6u8; bytes];
+        let buffers = iov_of(&mut data);
+        // SAFETY: the buffer outlives the cursor.
+        let source = unsafe { Iov::new(&buffers) }.expect("a buffer");
+        assert_eq!(datagram::send(sock, &source, MSG, None, || Err(Errno::EAGAIN)), Ok(bytes), "not by the mailbox");
+    }
+    Pair { fds: sockets.map(Into::into), socks }
 }
 
 impl World {
@@ -125,13 +163,13 @@ impl World {
         let arena = arena().expect("an arena in LANDLINE_DIR");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a socket that listens");
         let to = listener.local_addr().expect("its address");
-        let passive = life::create(listener.as_raw_fd(), libc::AF_INET, false).expect("room for a PCB");
+        let passive = life::create(listener.as_raw_fd(), libc::AF_INET, life::Kind::Stream, false).expect("room for a PCB");
         life::listening(passive, 128);
-        let pairs = (0..PAIRS)
+        let mut pairs: Vec<Pair> = (0..TCP_PAIRS)
             .map(|n| {
                 let active = TcpStream::connect(to).expect("a connection");
                 let (accepted, _) = listener.accept().expect("a connection");
-                let a = life::create(active.as_raw_fd(), libc::AF_INET, false).expect("room for a PCB");
+                let a = life::create(active.as_raw_fd(), libc::AF_INET, life::Kind::Stream, false).expect("room for a PCB");
                 life::connecting(a, Some(address(active.peer_addr())), Ok(0));
                 let b = life::accepted(accepted.as_raw_fd(), Some(passive), libc::AF_INET, false).expect("room for a PCB");
                 // Each use lets an end notice how far the other is.
@@ -144,9 +182,11 @@ impl World {
                     let _ = send_bytes(sock, bytes, 0);
                 }
                 let _ = receive_bytes(a, 10 + 60 * n, 0);
-                Pair { streams: [active, accepted], socks: [a, b] }
+                Pair { fds: [active.into(), accepted.into()], socks: [a, b] }
             })
             .collect();
+        pairs.push(unix_pair());
+        let datagrams = datagram_pair();
         let me = Me::get(arena).expect("room for this process");
         let notifier = notifier::allocate(&arena.lock(), me.slot()).expect("room for a notifier");
         // Some freed entries of each kind, in the chains.
@@ -167,7 +207,7 @@ impl World {
             let _ = names;
         }
         drop(lock);
-        let mut world = World { arena, listener: (listener, passive), pairs, notifier, intact: Vec::new() };
+        let mut world = World { arena, listener: (listener, passive), pairs, datagrams, notifier, intact: Vec::new() };
         world.intact = world.parts().into_iter().map(|(off, n)| (off, world.read(off, n))).collect();
         world
     }
@@ -207,9 +247,9 @@ impl World {
         for (off, bytes) in &self.intact {
             self.write(*off, bytes);
         }
-        for pair in &self.pairs {
-            for stream in &pair.streams {
-                while call::recv_scratch(stream.as_raw_fd(), libc::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
+        for pair in self.pairs.iter().chain([&self.datagrams]) {
+            for fd in &pair.fds {
+                while call::recv_scratch(fd.as_raw_fd(), libc::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
             }
         }
     }
@@ -234,7 +274,7 @@ impl World {
     /// One overwriting.
     fn damage(&self, input: &mut Input) {
         let some = input.byte();
-        let pair = &self.pairs[input.below(PAIRS as u64) as usize];
+        let pair = self.pairs.get(input.below(PAIRS as u64 + 1) as usize).unwrap_or(&self.datagrams);
         let side = input.byte() as usize & 1;
         let sock = pair.socks[side];
         let link = Link::of(self.word(sock.pcb, core::mem::offset_of!(Pcb, link)));
@@ -247,7 +287,7 @@ impl World {
             // A direction: heads, tails, segments, wait words, paths, marks.
             0..=5 => {
                 if let Some(c) = the_circuit {
-                    self.damage_direction(c.from_side(side), input);
+                    self.damage_direction(c.from_side(input.byte() as usize & 1), input);
                 }
             }
             // Anything of a circuit in use: ends, roles, generations, both directions.
@@ -419,7 +459,7 @@ impl World {
         let arena = self.arena;
         let pair = &self.pairs[input.below(PAIRS as u64) as usize];
         let sock = pair.socks[usize::from(which) & 1];
-        match which >> 1 & 15 {
+        match (which >> 1) % 17 {
             0..=2 => sock.endpoint().into_iter().for_each(|ep| self.use_ring(&ep, input)),
             3..=5 => self.use_socket(sock, input),
             6 => self.look_up(input),
@@ -461,9 +501,39 @@ impl World {
                 }
                 let _ = Me::get(arena);
             }
+            15 => self.use_datagrams(input),
             _ => {
                 pair.socks.iter().for_each(|s| _ = send_bytes(*s, 70_000, 0));
                 pair.socks.iter().for_each(|s| _ = receive_bytes(*s, 70_000, 0));
+            }
+        }
+    }
+
+    /// What the calls of datagram sockets lead to.
+    fn use_datagrams(&self, input: &mut Input) {
+        for sock in self.datagrams.socks {
+            let n = input.below(70_000) as usize;
+            let mut bytes = vec![5u8; n];
+            let buffers = iov_of(&mut bytes);
+            // SAFETY: the buffer outlives the cursor.
+            let Ok(iov) = (unsafe { Iov::new(&buffers) }) else { return };
+            match input.byte() % 8 {
+                0..=2 => _ = datagram::send(sock, &iov, MSG, None, || Err(Errno::EAGAIN)),
+                3 | 4 => _ = datagram::receive(sock, &iov, MSG, |_| Err(Errno::EAGAIN)),
+                5 => _ = datagram::receive(sock, &iov, MSG | libc::MSG_PEEK, |_| Err(Errno::EAGAIN)),
+                6 => {
+                    let _ = ready::on_ring(sock).map(|ep| ep.readiness());
+                    let _ = (options::readable_bytes(sock), options::unsent_bytes(sock));
+                    datagram::provoke_the_dead();
+                }
+                _ => {
+                    let Some(ep) = sock.endpoint() else { continue };
+                    let (arena, me) = (self.arena, sock.me());
+                    let header = record::Header { bytes: n as u32, ..Default::default() };
+                    let _ = record::push(ep.rx, arena, me, header, &iov, input.value(1 << 20), || true);
+                    let _ = record::look(ep.rx, arena, me, true);
+                    let _ = record::pop(ep.rx, arena, me, input.byte() & 1 == 0, &iov, input.byte() & 1 == 0, || true);
+                }
             }
         }
     }
@@ -589,28 +659,36 @@ impl World {
     fn look_up(&self, input: &mut Input) {
         let arena = self.arena;
         for pair in &self.pairs {
-            for stream in &pair.streams {
-                let key = Key { local: address(stream.local_addr()), remote: address(stream.peer_addr()) };
+            for fd in &pair.fds {
+                let name = |remote| options::name(fd.as_raw_fd(), remote).unwrap_or_default();
+                let key = Key { local: name(false), remote: name(true) };
                 let _ = (table::connected(arena, key).is_some(), table::connected(arena, key.reversed()).is_some());
-                if let Ok(cookie) = call::cookie(stream.as_raw_fd()) {
+                let _ = table::datagram(arena, key.local, key.remote).is_some();
+                if let Ok(cookie) = call::cookie(fd.as_raw_fd()) {
                     let _ = table::by_cookie(arena, cookie).is_some();
                 }
             }
         }
         let _ = table::listener(arena, address(self.listener.0.local_addr())).is_some();
         let _ = table::by_cookie(arena, input.value(1 << 40)).is_some();
+        for fd in &self.pairs[TCP_PAIRS].fds {
+            let _ = call::inode(fd.as_raw_fd()).is_ok_and(|inode| table::by_inode(arena, inode).is_some());
+        }
         let _ = Sock::find(arena, input.value(1) as u32, input.value(1) as u32, 0).and_then(|s| s.endpoint());
     }
 
     fn change_table(&self, input: &mut Input) {
         let me = Me::get(self.arena).unwrap_or_else(Me::bootstrap);
         let pair = &self.pairs[input.below(PAIRS as u64) as usize];
-        let [a, b] = &pair.streams;
-        let key = Key { local: address(a.local_addr()), remote: address(b.local_addr()) };
+        let name = |i: usize| options::name(pair.fds[i].as_raw_fd(), false).unwrap_or_default();
+        let key = Key { local: name(0), remote: name(1) };
         let index = pair.socks[0].index;
         let lock = self.arena.lock();
         let indices: Vec<u32> = (0..4).filter_map(|n| Some(table::allocate(&lock, input.value(n), me.slot())?.0)).collect();
-        match input.byte() % 6 {
+        match input.byte() % 9 {
+            5 => table::bind_inode(&lock, index, input.value(77)),
+            6 => table::bind_datagram(&lock, index, key),
+            7 => _ = table::give_mailbox(&lock, index),
             0 => table::bind_connection(&lock, index, key, State::Established),
             1 => table::bind_listener(&lock, self.listener.1.index, address(self.listener.0.local_addr())),
             2 => table::unbind(&lock, input.value(u64::from(index)) as u32),

@@ -1,0 +1,317 @@
+//! Sending: who receives what goes to an address, and putting it into that one's mailbox.
+
+use core::cell::Cell;
+
+use super::*;
+use crate::pcb::block;
+use crate::pcb::circuit::{End, Link, circuit};
+use crate::pcb::reap::{self, Name};
+use crate::pcb::{Circuit, Pcb};
+use crate::shm::{arena::joined, blocks, owner};
+use crate::sys::clock::ticks;
+use crate::transport::direction::Direction;
+use crate::transport::notifier::notifier;
+use crate::transport::record::{Header, Pushed};
+use crate::transport::stream::Refused;
+
+/// What may be queued where the program has set no SO_RCVBUF.
+const QUEUE_BYTES: u64 = 1 << 20;
+/// The least, however small that is.
+const LEAST_QUEUE_BYTES: u64 = 4096;
+/// A sender looks no more often than this whether its receiver is alive, in ticks of the processor's clock: some tens of
+/// microseconds. Where several processes may hold the socket only the kernel knows, and takes its time.
+const ASK_EVERY: u64 = 100_000;
+const ASK_EVERY_IF_SHARED: u64 = 2_000_000;
+/// Attempts to append a segment while other senders are busy.
+const ATTEMPTS: u32 = 64;
+
+/// Flags that take a send to the kernel; what is not known UDP ignores. An urgent datagram IPv4 refuses.
+const SENT_BY_KERNEL: c_int = libc::MSG_MORE | MSG_PROBE;
+const MSG_PROBE: c_int = 0x10;
+
+/// Who receives what a socket sends to an address.
+#[derive(Clone, Copy)]
+struct Known {
+    sender: Name,
+    to: Address,
+    /// As of which state of the table.
+    epoch: u64,
+    /// The sender's own address, as the receiver is told.
+    from: Address,
+    target: Option<Name>,
+    /// How far the mailbox was filled by the last datagram.
+    sent_at: u64,
+}
+
+const KNOWN: usize = 8;
+
+thread_local! {
+    static ALL_KNOWN: [Cell<Option<Known>>; KNOWN] = const { [const { Cell::new(None) }; KNOWN] };
+    static LAST_TARGET: Cell<Option<Known>> = const { Cell::new(None) };
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+    static SEEN_TAIL: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
+#[inline]
+pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, kernel: impl FnOnce() -> Ret) -> Ret {
+    if flags & SENT_BY_KERNEL == 0
+        && !is_confined()
+        && (flags & libc::MSG_OOB == 0 || sock.pcb.has(flag::INET6))
+        && source.left() <= record::MOST_BYTES
+        && !sock.pcb.has(flag::SENDS_BY_KERNEL | flag::CORKED | flag::SHUT_WR)
+        && let Some(known) = receiver(sock, to)
+        && let Some(ret) = put(sock, source, known, to.is_none())
+    {
+        return ret;
+    }
+    through_kernel(sock, flags, kernel)
+}
+
+/// The member that receives what `sock` sends to `to`.
+#[inline]
+fn receiver(sock: Sock, to: Option<Address>) -> Option<Known> {
+    let key = sock.pcb.addresses();
+    let to = match to {
+        Some(to) => to,
+        None if key.remote.port != 0 => key.remote,
+        None => return None,
+    };
+    let epoch = sock.arena.header().datagram_epoch.load(Ordering::Acquire);
+    let place = (to.low as usize ^ usize::from(to.port) ^ usize::from(to.port >> 3) ^ sock.index as usize) % KNOWN;
+    let found = ALL_KNOWN.with(|all| all.get(place).and_then(Cell::get));
+    if let Some(known) = found.filter(|k| k.to == to && k.epoch == epoch && k.sender == sock.name()) {
+        return known.target.map(|_| known);
+    }
+    let known = preserved(|| look_up(sock, key, to, epoch));
+    ALL_KNOWN.with(|all| {
+        if let Some(cell) = all.get(place) {
+            cell.set(Some(known));
+        }
+    });
+    known.target.map(|_| known)
+}
+
+#[cold]
+fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
+    let crosses = sock.pcb.has(flag::V6ONLY) && matches!(to.ip(), IpAddr::V4(_));
+    let from = if crosses { None } else { source_address(key, to) };
+    let target = from.and_then(|from| table::datagram(sock.arena, to, from)).and_then(|(index, p)| {
+        let has_mailbox = p.link.load(Ordering::Acquire) != 0 && !p.has(flag::KERNEL_ONLY);
+        let is_local = to.ip().is_loopback() || p.addresses().local == to;
+        (has_mailbox && is_local && !p.has(flag::NOT_ALONE)).then(|| {
+            // What went to it through the kernel before comes first.
+            p.set(flag::KERNEL_NEWS);
+            Name::of(index, p)
+        })
+    });
+    Known { sender: sock.name(), to, epoch, from: from.unwrap_or_default(), target, sent_at: 0 }
+}
+
+/// The address that a datagram to `to` is sent from, where that is known without the kernel's routes.
+fn source_address(key: Key, to: Address) -> Option<Address> {
+    if key.local.port == 0 || to.port == 0 {
+        return None;
+    }
+    let is_v4 = |a: Address| matches!(a.ip(), IpAddr::V4(_));
+    if !key.local.is_any() {
+        // What is bound to an address of one family does not send to one of the other.
+        return (is_v4(key.local) == is_v4(to)).then_some(key.local);
+    }
+    let ip = match to.ip() {
+        IpAddr::V4(v4) if v4.is_loopback() => IpAddr::from([127, 0, 0, 1]),
+        v6 @ IpAddr::V6(_) if v6.is_loopback() => v6,
+        _ => return None,
+    };
+    Some(Address::new(ip, key.local.port))
+}
+
+/// A receiver's mailbox.
+struct Mailbox {
+    pcb: &'static Pcb,
+    link: Link,
+    ring: &'static Direction,
+    circuit: &'static Circuit,
+}
+
+impl Mailbox {
+    fn of(arena: &'static Arena, name: Name) -> Option<Mailbox> {
+        let pcb = block::pcb(arena, name.index).filter(|p| p.generation.load(Ordering::Acquire) == name.generation)?;
+        let link = Link::of(pcb.link.load(Ordering::Acquire))?;
+        let circuit = circuit(arena, link.circuit)?;
+        Some(Mailbox { pcb, link, ring: circuit.from_side(1), circuit })
+    }
+
+    fn is_open(&self) -> bool {
+        self.circuit.generation.load(Ordering::Acquire) == self.link.generation
+            && self.circuit.end(0) == End::Open
+            && self.circuit.is_mailbox.load(Ordering::Relaxed) == 1
+    }
+
+    fn queue_bytes(&self) -> u64 {
+        match self.pcb.rcvbuf.load(Ordering::Relaxed) {
+            0 => QUEUE_BYTES,
+            set => u64::from(set).max(LEAST_QUEUE_BYTES),
+        }
+    }
+}
+
+/// Puts a datagram into its receiver's mailbox. `None` where the kernel shall carry it.
+#[inline]
+fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret> {
+    let target = known.target?;
+    if sock.pcb.has(flag::ERROR_DUE) {
+        sock.pcb.clear(flag::ERROR_DUE);
+        if preserved(|| has_error(sock)) {
+            return None;
+        }
+    }
+    let mailbox = Mailbox::of(sock.arena, target)?;
+    if !is_alive(sock, target, &mailbox) {
+        return None;
+    }
+    let bytes = source.left();
+    let header = Header { bytes: bytes as u32, port: known.from.port, high: known.from.high, low: known.from.low };
+    mailbox.ring.produced.cpu.store(thread::cpu(), Ordering::Relaxed);
+    let push = || record::push(mailbox.ring, sock.arena, sock.me(), header, source, mailbox.queue_bytes(), || mailbox.is_open());
+    let mut pushed = push();
+    if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {
+        pushed = make_room(sock, &mailbox, bytes as u64, push);
+    }
+    let sent_at = match pushed {
+        Ok(Pushed::Done(at)) => at,
+        Ok(Pushed::Full | Pushed::NoRoom) => {
+            mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
+            add(&COUNTERS.drops, 1);
+            return Some(Ok(bytes));
+        }
+        Ok(Pushed::Gone) | Err(Refused::Damaged) => return None,
+        Err(Refused::Fault) => return Some(Err(Errno::EFAULT)),
+    };
+    add(&COUNTERS.ring_tx_bytes, bytes as u64);
+    add(&COUNTERS.ring_tx_messages, 1);
+    LAST_TARGET.set(Some(Known { sent_at, ..known }));
+    if let Some(wishes) = mailbox.ring.control.readable.take() {
+        let mut rings = wishes.doorbell();
+        if let Some((number, bit)) = wishes.notify() {
+            rings |= notifier(sock.arena, number).is_none_or(|n| n.post(bit));
+        }
+        if rings {
+            preserved(|| ring(sock, (!is_connected).then_some(known.to)));
+        }
+    }
+    Some(Ok(bytes))
+}
+
+/// Another segment, or a moment for the receiver: loopback's queue is emptied while the sender is still in the kernel.
+#[cold]
+#[inline(never)]
+fn make_room(sock: Sock, mailbox: &Mailbox, bytes: u64, push: impl Fn() -> Result<Pushed, Refused>) -> Result<Pushed, Refused> {
+    let (ring, need) = (mailbox.ring, record::record_bytes(bytes));
+    let peer = Peer::of(thread::cpu(), ring.consumed.cpu.load(Ordering::Relaxed));
+    let mut has_waited = false;
+    for _ in 0..ATTEMPTS {
+        match push() {
+            Ok(Pushed::NoRoom) => {
+                let next = (stream::class(ring) + 1).min(blocks::LARGEST);
+                let mut fitting = (0..=next).rev().filter(|&class| blocks::bytes_of(class) >= need);
+                let mut larger = (next..=blocks::LARGEST).filter(|&class| blocks::bytes_of(class) >= need);
+                let append = |class| stream::append(ring, sock.arena, sock.me(), class, mailbox.link.circuit);
+                if !fitting.any(append) && !larger.any(append) {
+                    if ring.queued() == Some(0) || has_waited {
+                        thread::yield_now();
+                        continue;
+                    }
+                    has_waited = true;
+                    spin::until(peer, || ring.queued().is_none_or(|n| n == 0));
+                }
+            }
+            Ok(Pushed::Full) if !has_waited => {
+                has_waited = true;
+                let enough = mailbox.queue_bytes() / 2;
+                spin::until(peer, || ring.queued().is_none_or(|n| n + need <= enough.max(need)));
+            }
+            other => return other,
+        }
+    }
+    Ok(Pushed::Full)
+}
+
+/// Rings the doorbell of whoever receives what is sent to `to`, or to where the socket is connected.
+fn ring(sock: Sock, to: Option<Address>) {
+    stats::rang(sock.arena);
+    let to = to.map(|a| options::for_program(sock, a));
+    let words = doorbell(sock.arena);
+    // An error of an earlier datagram's is told instead, once.
+    if call::send_doorbell(sock.fd, words, to).is_err() {
+        sock.pcb.set(flag::KERNEL_NEWS);
+        let _ = call::send_doorbell(sock.fd, words, to);
+    }
+}
+
+/// Whether somebody holds the receiver's socket, as of a moment ago; where nobody does any more it is released.
+#[inline]
+fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
+    let every = if mailbox.pcb.has(flag::SHARED) { ASK_EVERY_IF_SHARED } else { ASK_EVERY };
+    ticks().wrapping_sub(ASKED.get()) < every || is_alive_now(sock, target, mailbox)
+}
+
+#[cold]
+fn is_alive_now(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
+    ASKED.set(ticks());
+    preserved(|| {
+        let (arena, pcb) = (sock.arena, mailbox.pcb);
+        // A process that is dead and not yet waited for reads nothing any more.
+        let (tail, seen) = (mailbox.ring.consumed.tail.load(Ordering::Relaxed), SEEN_TAIL.get());
+        SEEN_TAIL.set(tail);
+        let reads = tail != seen || !mailbox.ring.has_data();
+        let is_there = reads && !pcb.has(flag::SHARED) && !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed));
+        let is_held = is_there || reap::is_held_by_any(arena, pcb);
+        if !is_held {
+            reap::release(arena, target, End::Clean);
+        }
+        is_held
+    })
+}
+
+/// Before a sleep, on whatever: where the one that this thread last sent to died without having read it, it may have been
+/// dead before; the kernel shall say so.
+pub fn provoke_the_dead() {
+    let Some(last) = LAST_TARGET.get() else { return };
+    let Some(arena) = joined() else { return };
+    let fd = block::pcb(arena, last.sender.index).map_or(-1, |p| p.fd.load(Ordering::Relaxed) as c_int);
+    let Some(sock) = Sock::find(arena, last.sender.index, last.sender.generation, fd) else { return };
+    let Some(target) = last.target else { return };
+    let is_gone = Mailbox::of(sock.arena, target).is_some_and(|mailbox| {
+        let is_unread = mailbox.is_open() && mailbox.ring.consumed.tail.load(Ordering::Relaxed) < last.sent_at;
+        is_unread && !is_alive_now(sock, target, &mailbox)
+    });
+    if is_gone {
+        LAST_TARGET.set(None);
+        let is_connected = sock.pcb.addresses().remote == last.to;
+        preserved(|| ring(sock, (!is_connected).then_some(last.to)));
+    }
+}
+
+/// Whether the kernel has an error to tell.
+pub(super) fn has_error(sock: Sock) -> bool {
+    call::poll_one(sock.fd, 0, Deadline::NOW).is_ok_and(|bits| bits & POLLERR != 0)
+}
+
+/// Sends by the program's own call.
+#[inline(never)]
+pub fn through_kernel(sock: Sock, flags: c_int, kernel: impl FnOnce() -> Ret) -> Ret {
+    let ret = kernel();
+    if let Ok(n) = ret {
+        add(&COUNTERS.kernel_tx_bytes, n as u64);
+        add(&COUNTERS.kernel_tx_messages, 1);
+    }
+    let pcb = sock.pcb;
+    pcb.put(flag::CORKED, flags & libc::MSG_MORE != 0 && ret.is_ok());
+    // An answer that says that nobody is there may have come by now.
+    pcb.set(flag::ERROR_DUE);
+    if pcb.addresses().local.port == 0 {
+        preserved(|| named(sock));
+    }
+    ret
+}
