@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -89,7 +91,7 @@ __attribute__((unused)) static ssize_t stream_differs(const uint8_t *from, uint6
 	return -1;
 }
 
-static uint64_t dice_state = 1;
+static __thread uint64_t dice_state = 1;
 __attribute__((unused)) static uint64_t dice(uint64_t below)
 {
 	dice_state = mix(dice_state);
@@ -132,6 +134,38 @@ __attribute__((unused)) static int listener_at(uint16_t *port)
 	MUST(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
 	MUST(bind(fd, (struct sockaddr *)&addr, length));
 	MUST(listen(fd, 128));
+	MUST(getsockname(fd, (struct sockaddr *)&addr, &length));
+	*port = ntohs(addr.sin_port);
+	return fd;
+}
+
+/* An AF_UNIX address that nobody else has: abstract, or a file's (which is removed first). */
+__attribute__((unused)) static socklen_t unix_address(struct sockaddr_un *addr, bool path, uint64_t number)
+{
+	memset(addr, 0, sizeof *addr);
+	addr->sun_family = AF_UNIX;
+	int n = snprintf(addr->sun_path + !path, sizeof addr->sun_path - 1, "%s/landline-stress-%d-%llu",
+			 path ? "/tmp" : "", getpid(), (unsigned long long)number);
+	if (path)
+		unlink(addr->sun_path);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n + 1);
+}
+
+__attribute__((unused)) static int unix_listener(const struct sockaddr_un *addr, socklen_t length)
+{
+	int fd = (int)MUST(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	MUST(bind(fd, (const struct sockaddr *)addr, length));
+	MUST(listen(fd, 128));
+	return fd;
+}
+
+/* A UDP socket on loopback. */
+__attribute__((unused)) static int udp_at(uint16_t *port)
+{
+	int fd = (int)MUST(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	struct sockaddr_in addr = loopback(*port);
+	socklen_t length = sizeof addr;
+	MUST(bind(fd, (struct sockaddr *)&addr, length));
 	MUST(getsockname(fd, (struct sockaddr *)&addr, &length));
 	*port = ntohs(addr.sin_port);
 	return fd;
