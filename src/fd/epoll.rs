@@ -300,9 +300,9 @@ fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: D
     } else {
         if rings && let Some(arena) = arena() {
             stats::sleeps(arena);
-            datagram::provoke_the_dead();
         }
-        let until = if instance.lock().ok_or(BUSY)?.needs_looks() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        let may_miss = rings && datagram::provoke_the_dead();
+        let until = if instance.lock().ok_or(BUSY)?.needs_looks() || may_miss { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         call::epoll_wait(ep, events, until, mask)
     };
     let mut set = instance.lock().ok_or(BUSY)?;

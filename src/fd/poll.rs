@@ -174,8 +174,7 @@ impl PollSet<'_> {
         if let Some(Kind::Ring(ep)) = self.kinds.iter().find(|k| matches!(k, Kind::Ring(_))) {
             stats::sleeps(ep.sock.arena);
         }
-        datagram::provoke_the_dead();
-        let mut until = deadline;
+        let mut until = if datagram::provoke_the_dead() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         for k in self.kinds.iter() {
             if let Kind::Ring(ep) = k
                 && (ep.may_miss_death() || ep.owes_kernel())

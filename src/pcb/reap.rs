@@ -125,9 +125,12 @@ pub fn is_held_by_any(arena: &Arena, p: &Pcb) -> bool {
         diag::End { ip, port: a.port }
     };
     let any_as_v6 = |a: Address| if p.has(flag::INET6) && a.is_any() { Address { low: 0, ..a } } else { a };
-    let ends = [end(any_as_v6(key.local)), end(any_as_v6(key.remote))];
-    let protocol = if p.has(flag::DATAGRAM) { libc::IPPROTO_UDP } else { libc::IPPROTO_TCP };
-    let held = diag::is_held(protocol, p.has(flag::INET6), ends, p.cookie.load(Ordering::Relaxed));
+    let (inet6, cookie) = (p.has(flag::INET6), p.cookie.load(Ordering::Relaxed));
+    let held = if p.has(flag::DATAGRAM) {
+        diag::udp_is_held(inet6, key.local.port, cookie)
+    } else {
+        diag::tcp_is_held(inet6, [end(any_as_v6(key.local)), end(any_as_v6(key.remote))], cookie)
+    };
     held.unwrap_or_else(|| !owner_dead())
 }
 

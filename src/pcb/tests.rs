@@ -189,7 +189,7 @@ proptest! {
                 },
                 Step::Append(n) => if let Some((index, side)) = pick(n).and_then(|n| sockets[n].link) {
                     let d = circuit(arena, index).unwrap().from_side(side);
-                    stream::append(d, arena, me, 0, index);
+                    stream::append(d, arena, me, 0, index, || true);
                 },
                 Step::Release { socket, reset } => if let Some(n) = pick(socket) {
                     let gone = sockets.swap_remove(n);

@@ -137,6 +137,14 @@ impl RobustLock {
 }
 
 impl Held<'_> {
+    /// Lets the lock go if it is `me`'s still: what it guards may have been made anew for others meanwhile.
+    pub fn release(self, me: Owner) {
+        if let Held::Mine(lock) = self {
+            let _ = lock.0.compare_exchange(me.0, 0, Ordering::Release, Ordering::Relaxed);
+            core::mem::forget(self);
+        }
+    }
+
     pub fn is_nested(&self) -> bool {
         matches!(self, Held::Nested)
     }

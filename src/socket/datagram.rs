@@ -241,6 +241,7 @@ impl Endpoint {
         pcb.clear(flag::KERNEL_NEWS);
         loop {
             match preserved(|| self.next_in_kernel()) {
+                Ok(Datagram::Doorbell) if self.leaves_doorbells() => return None,
                 Ok(Datagram::Doorbell) => self.others_may_sleep(),
                 Ok(Datagram::Other) => {
                     pcb.set(flag::KERNEL_NEWS);
@@ -270,9 +271,14 @@ impl Endpoint {
         }
     }
 
-    /// Looks at the kernel's next datagram, and takes it if it is a doorbell.
+    /// Whether a doorbell is to stay where it is: while there is something in the mailbox it may be about to wake others.
+    fn leaves_doorbells(&self) -> bool {
+        self.may_have_company() && self.rx.has_data()
+    }
+
+    /// Looks at the kernel's next datagram, and takes it if it is a doorbell that need not stay.
     fn next_in_kernel(&self) -> Result<Datagram, Errno> {
-        call::next_datagram(self.sock.fd, doorbell(self.sock.arena))
+        call::next_datagram(self.sock.fd, doorbell(self.sock.arena), || !self.leaves_doorbells())
     }
 
     /// Blocks until there may be a datagram.
@@ -316,7 +322,7 @@ impl Endpoint {
         if deadline.passed() {
             return Err(Errno::EAGAIN);
         }
-        provoke_the_dead();
+        let deadline = if provoke_the_dead() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         stats::sleeps(self.sock.arena);
         // A plain blocking call, which the kernel restarts after a signal where the program asked for that. Among others the
         // one that sleeps has a mailbox of the kernel's besides: another may take its doorbell.
@@ -365,7 +371,6 @@ impl Endpoint {
             let told = preserved(|| call::poll_one(self.sock.fd, POLLIN, Deadline::NOW)).unwrap_or(0);
             // An error stays until it is told, which looking at the next datagram would do.
             let is_error = told & POLLERR != 0;
-            let _held = self.rx.reader.lock.try_acquire(self.sock.me().owner());
             let is_readable = told & POLLIN != 0 && (is_error || preserved(|| self.skip_doorbells()));
             if is_error || is_readable {
                 pcb.set(flag::KERNEL_NEWS);
@@ -380,8 +385,11 @@ impl Endpoint {
 
     /// Takes the doorbells that have come; whether a datagram is behind them.
     fn skip_doorbells(&self) -> bool {
+        // One at a time: what one has seen another must not take.
+        let _held = self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
         loop {
             match self.next_in_kernel() {
+                Ok(Datagram::Doorbell) if self.leaves_doorbells() => return false,
                 Ok(Datagram::Doorbell) => self.others_may_sleep(),
                 Ok(Datagram::Other) => return true,
                 Err(_) => return false,

@@ -375,7 +375,8 @@ impl Endpoint {
         let (left, _) = self.kernel_left(0);
         if left == 0 {
             drop(held);
-            return self.receive(sink, flags);
+            // Another may have read the ring that was left to its end meanwhile.
+            return if self.rx.path().leads_to_ring() { self.receive(sink, flags) } else { Err(route::ROUTE_CHANGED) };
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX);
         let nowait = if company { libc::MSG_DONTWAIT } else { 0 };

@@ -13,6 +13,7 @@ use crate::shm::blocks;
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
 use crate::sys::{Errno, thread};
+use crate::transport::direction::Path;
 use crate::transport::iov::Iov;
 use crate::transport::stream;
 
@@ -102,7 +103,14 @@ impl Endpoint {
         }
         let whole = if self.may_have_company() { stream::WHOLE_AMONG_OTHERS_BYTES } else { stream::WHOLE_BYTES };
         let sent = self.push(source, whole)?;
-        let ret = if source.left() == 0 { Ok(sent) } else { self.send_slowly(source, flags, sent, whole) };
+        let ret = match source.left() {
+            0 => Ok(sent),
+            _ => match self.send_slowly(source, flags, sent, whole) {
+                // Some of it is in the ring; the rest follows by the other way.
+                Err(route::ROUTE_CHANGED) => send_elsewhere(self.sock, source, flags, all - source.left()),
+                ret => ret,
+            },
+        };
         if flags & MSG_OOB != 0 && ret.is_ok() {
             self.announce_urgent();
         }
@@ -126,7 +134,12 @@ impl Endpoint {
     #[inline(always)]
     fn push_one(&self, source: &mut Iov, whole: u64) -> Ret {
         let (arena, me, company) = (self.sock.arena, self.sock.me(), self.may_have_company());
-        stream::push(self.tx, arena, me, company, source, whole, || self.is_current(), || self.wake_reader()).map_err(|why| self.refused(why))
+        // Asked under the lock: who leaves the ring holds it, and nobody reads what comes after.
+        let valid = || self.is_current() && self.tx.path() == Path::Ring;
+        match stream::push(self.tx, arena, me, company, source, whole, valid, || self.wake_reader()) {
+            Ok(0) if self.tx.path() != Path::Ring && source.left() > 0 => Err(route::ROUTE_CHANGED),
+            ret => ret.map_err(|why| self.refused(why)),
+        }
     }
 
     /// The ring is full: more room is made, waited for, or said to be missing.
@@ -144,7 +157,7 @@ impl Endpoint {
                 if nonblocking {
                     self.await_room();
                     // Room may have come before the flag was up: then there will be no edge for it.
-                    let n = self.push(source, stream::WHOLE_BYTES).or_else(|e| if sent > 0 { Ok(0) } else { Err(e) })?;
+                    let n = self.push(source, stream::WHOLE_BYTES).or_else(|e| if sent > 0 && e != route::ROUTE_CHANGED { Ok(0) } else { Err(e) })?;
                     if n == 0 {
                         return if sent > 0 { Ok(sent) } else { Err(Errno::EAGAIN) };
                     }
@@ -164,7 +177,7 @@ impl Endpoint {
                     return Err(e);
                 }
             }
-            if sent > 0 && !self.may_send() {
+            if sent > 0 && !self.may_send() && !self.is_called_back() {
                 // What ended it is told to the next call.
                 return Ok(sent);
             }
@@ -172,11 +185,11 @@ impl Endpoint {
                 None => match self.push(source, whole) {
                     Ok(0) => whole = stream::WHOLE_BYTES,
                     Ok(n) => sent += n,
-                    Err(_) if sent > 0 => return Ok(sent),
+                    Err(e) if sent > 0 && e != route::ROUTE_CHANGED => return Ok(sent),
                     Err(e) => return Err(e),
                 },
                 Some(Ok(())) => return Ok(sent + source.left()),
-                Some(Err(_)) if sent > 0 => return Ok(sent),
+                Some(Err(e)) if sent > 0 && e != route::ROUTE_CHANGED => return Ok(sent),
                 Some(Err(e)) => return Err(signalled(e, flags)),
             }
             if !self.is_current() {
@@ -213,7 +226,7 @@ impl Endpoint {
     /// Adds a segment, unless as much is queued as may be.
     fn append(&self, class: blocks::Class) -> bool {
         self.tx.queued().is_some_and(|n| n < self.queue_bytes())
-            && (0..=class).rev().any(|class| stream::append(self.tx, self.sock.arena, self.sock.me(), class, self.link.circuit))
+            && (0..=class).rev().any(|class| stream::append(self.tx, self.sock.arena, self.sock.me(), class, self.link.circuit, || self.is_current()))
     }
 
     /// How much may be queued, from SO_SNDBUF here and SO_RCVBUF there where they were set.

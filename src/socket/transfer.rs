@@ -9,6 +9,7 @@ use super::wait;
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
 use crate::sys::{Errno, thread};
+use crate::transport::direction::Path;
 use crate::transport::stream;
 
 /// Where the bytes go: called with a piece of the ring.
@@ -69,7 +70,14 @@ impl Endpoint {
                 *sent += read_for_nothing(source, (most - *sent).min(NOWHERE_BYTES))?;
                 return Ok(());
             }
-            let filled = stream::fill(self.tx, self.sock.arena, self.sock.me(), most - *sent, || self.is_current(), |to, n| source.read(to, n));
+            let filled = stream::fill(
+                self.tx,
+                self.sock.arena,
+                self.sock.me(),
+                most - *sent,
+                || self.is_current() && self.tx.path() == Path::Ring,
+                |to, n| source.read(to, n),
+            );
             match filled.map_err(|_| self.damaged())? {
                 Some(Ok(0)) => return Ok(()),
                 Some(read) => {
@@ -77,6 +85,7 @@ impl Endpoint {
                     self.wake_reader();
                 }
                 None if !self.is_current() => return Err(Errno::EBADF),
+                None if self.tx.path() != Path::Ring => return Err(route::ROUTE_CHANGED),
                 None if self.make_room(most - *sent) => {}
                 None if !source.has_more()? => return Ok(()),
                 None if nonblocking => {

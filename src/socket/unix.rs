@@ -273,6 +273,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether the other end wants what is sent to come through the kernel.
+    pub fn is_called_back(&self) -> bool {
+        matches!(self.tx.control.deaf.load(Ordering::SeqCst), RECALLED | ABANDONED)
+    }
+
     /// Whether the ring holds what is still to be sent by the kernel (`leave_ring`).
     pub fn owes_kernel(&self) -> bool {
         self.tx.control.deaf.load(Ordering::SeqCst) == ABANDONED && self.tx.path() == Path::Ring
@@ -294,6 +299,7 @@ impl Endpoint {
             return false;
         }
         while self.take_doorbells() > 0 {}
+        (0..PATIENCE).take_while(|_| self.sock.pcb.recvs_in_kernel.load(Ordering::SeqCst) != 0).for_each(|_| thread::yield_now());
         self.rx.change_path(Path::Leaving, Path::Pinned);
         PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
         true
@@ -315,7 +321,9 @@ impl Endpoint {
             if n == 0 || !self.is_past_left() {
                 return 0;
             }
-            // Claimed first: two who take at once must not take more than there are.
+            // Claimed first: two who take at once must not take more than there are. Who has claimed and not yet taken
+            // is seen by who leaves the ring.
+            let _taking = ReceiveInKernel::begin(self.sock);
             if taken.compare_exchange(before, before + n, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                 let got = call::recv_few(self.sock.fd, n as usize).unwrap_or(0).min(n as usize);
                 taken.fetch_sub(n - got as u64, Ordering::SeqCst);

@@ -77,6 +77,17 @@ impl Endpoint {
         if deadline.passed() {
             return Err(Errno::EAGAIN);
         }
+        if self.may_have_company() {
+            // Among others a doorbell is taken only when it says nothing any more: one who is awake must not take away what
+            // another is woken by.
+            let rang = call::poll_one(self.sock.fd, POLLIN, Deadline::NOW).is_ok_and(|bits| bits & POLLIN != 0);
+            if self.is_readable(need) {
+                return Ok(());
+            }
+            if rang {
+                let _ = self.take_some();
+            }
+        }
         stats::sleeps(self.sock.arena);
         let is_unix = self.sock.pcb.has(flag::UNIX);
         let ret = if restarts && deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
@@ -87,7 +98,7 @@ impl Endpoint {
             let only_looks = self.may_have_company() || is_unix;
             match call::recv_scratch(self.sock.fd, if only_looks { libc::MSG_PEEK } else { 0 }) {
                 Ok(1..) if only_looks && self.sock.is_closed() => Err(Errno::EINTR),
-                Ok(1..) if only_looks => self.take_some(),
+                Ok(1..) if only_looks && !self.may_have_company() => self.take_some(),
                 other => other,
             }
         } else {
@@ -95,6 +106,7 @@ impl Endpoint {
                 Ok(0) => Ok(usize::MAX),
                 Ok(_) if self.sock.is_closed() => Err(Errno::EINTR),
                 Ok(bits) if is_unix && bits & POLLHUP != 0 => Ok(0),
+                Ok(bits) if bits & (POLLRDHUP | POLLHUP | POLLERR) == 0 && self.may_have_company() => Ok(1),
                 Ok(_) => self.take_some(),
                 Err(e) => Err(e),
             }
@@ -112,15 +124,17 @@ impl Endpoint {
 
     /// Takes doorbells that have come, without waiting.
     fn take_some(&self) -> Ret {
+        let taken = if self.sock.pcb.has(flag::UNIX) {
+            // None may have been for us: data of the kernel's come then.
+            Ok(self.take_doorbells().max(1))
+        } else {
+            call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT)
+        };
         if self.may_have_company() {
             // It may have been meant for others as well, who sleep on: what comes next rings again.
             self.rx.control.readable.declare_asleep();
         }
-        if self.sock.pcb.has(flag::UNIX) {
-            // None may have been for us: data of the kernel's come then.
-            return Ok(self.take_doorbells().max(1));
-        }
-        call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT)
+        taken
     }
 
     /// Blocks until the tail of the sending direction has come to `wake_at`, or sending makes no sense any more.
@@ -336,9 +350,19 @@ impl Endpoint {
 
     /// The same where the kernel has told `events` of it: what they do not speak of is not asked for.
     pub fn look_at_anchor_for(&self, events: c_short) {
+        let is_end = events & (POLLRDHUP | POLLHUP | POLLERR) != 0;
+        // What came before the doorbell that was seen shows by now.
+        if self.may_have_company() && !is_end && events & POLLPRI == 0 && self.rx.has_data() {
+            // Others may be about to be woken by the doorbell.
+            return;
+        }
+        self.look_at_anchor_now(events);
         if self.may_have_company() {
             self.rx.control.readable.declare_asleep();
         }
+    }
+
+    fn look_at_anchor_now(&self, events: c_short) {
         let may_have_ended = events & (POLLRDHUP | POLLHUP | POLLERR) != 0;
         if self.sock.pcb.has(flag::UNIX) {
             return self.look_at_unix_anchor(may_have_ended);

@@ -59,17 +59,17 @@ fn recv_to_scratch(fd: c_int, n: usize, flags: c_int) -> Ret {
 /// What a datagram socket has to be received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Datagram {
-    /// A doorbell, which has been taken.
+    /// A doorbell, which has been taken where that was asked for.
     Doorbell,
     /// A datagram, which has not.
     Other,
 }
 
-/// Looks at the next datagram, without waiting.
+/// Looks at the next datagram, without waiting. Whether a doorbell is taken `takes` says, asked when it has been seen.
 ///
 /// # Errors
 /// `EAGAIN` where there is none; an error that the socket has to tell, which it then has told.
-pub fn next_datagram(fd: c_int, doorbell: [u64; 2]) -> Result<Datagram, Errno> {
+pub fn next_datagram(fd: c_int, doorbell: [u64; 2], takes: impl FnOnce() -> bool) -> Result<Datagram, Errno> {
     let mut seen = [0u64; 2];
     let n = size_of_val(&seen);
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
@@ -77,6 +77,9 @@ pub fn next_datagram(fd: c_int, doorbell: [u64; 2]) -> Result<Datagram, Errno> {
     let bytes = check(unsafe { (real().recv)(fd, seen.as_mut_ptr().cast(), n, flags) })?;
     if bytes != n || seen != doorbell {
         return Ok(Datagram::Other);
+    }
+    if !takes() {
+        return Ok(Datagram::Doorbell);
     }
     // SAFETY: as above.
     check(unsafe { (real().recv)(fd, seen.as_mut_ptr().cast(), n, libc::MSG_DONTWAIT) })?;

@@ -101,11 +101,9 @@ pub struct End {
     pub port: u16,
 }
 
-/// Whether some process holds the socket of `protocol` (IPPROTO_TCP, IPPROTO_UDP) with these addresses, local and remote,
-/// and this SO_COOKIE; `None` where the kernel cannot be asked. An IPv4 socket has its address in the last four bytes.
-pub fn is_held(protocol: c_int, inet6: bool, [local, remote]: [End; 2], cookie: u64) -> Option<bool> {
-    // A UDP socket the kernel finds by what it would receive, from whom (udp_dump_one of net/ipv4/udp_diag.c).
-    let (local, remote) = if protocol == libc::IPPROTO_UDP { (remote, local) } else { (local, remote) };
+/// Whether some process holds the TCP socket with these addresses, local and remote, and this SO_COOKIE; `None` where the
+/// kernel cannot be asked. An IPv4 socket has its address in the last four bytes.
+pub fn tcp_is_held(inet6: bool, [local, remote]: [End; 2], cookie: u64) -> Option<bool> {
     if is_confined() {
         return None;
     }
@@ -124,7 +122,7 @@ pub fn is_held(protocol: c_int, inet6: bool, [local, remote]: [End; 2], cookie: 
         sequence: 1,
         port: 0,
         family: if inet6 { libc::AF_INET6 } else { libc::AF_INET } as u8,
-        protocol: protocol as u8,
+        protocol: libc::IPPROTO_TCP as u8,
         ext: 0,
         pad: 0,
         states: u32::MAX,
@@ -151,65 +149,104 @@ fn is_none(error: u32) -> bool {
     matches!(-(error as i32), libc::ENOENT | libc::ESTALE)
 }
 
+/// A socket of sock_diag(7), for one question.
+struct Diag(c_int);
+
+impl Diag {
+    fn ask<T>(request: &T) -> Option<Diag> {
+        // SAFETY: a datagram of integers is sent on a socket of our own.
+        unsafe {
+            let fd = (real().socket)(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+            if fd < 0 {
+                return None;
+            }
+            let socket = Diag(fd);
+            let sent = (real().send)(fd, core::ptr::from_ref(request).cast::<c_void>(), size_of::<T>(), 0);
+            (sent >= 0).then_some(socket)
+        }
+    }
+
+    /// Receives an answer, or the next part of it; returns how many words that has.
+    fn answer(&self, answer: &mut [u32]) -> Option<usize> {
+        // SAFETY: a buffer of integers.
+        let n = unsafe { (real().recv)(self.0, answer.as_mut_ptr().cast(), size_of_val(answer), 0) };
+        Some(usize::try_from(n).ok()? / 4)
+    }
+}
+
+impl Drop for Diag {
+    fn drop(&mut self) {
+        super::call::close(self.0);
+    }
+}
+
 /// Sends a request to sock_diag(7) and receives the answer; returns how many words that has.
 fn ask<T>(request: &T, answer: &mut [u32; 256]) -> Option<usize> {
-    // SAFETY: a datagram of integers is sent, one is received into a buffer of integers, the socket is ours.
-    let n = unsafe {
-        let fd = (real().socket)(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-        if fd < 0 {
-            return None;
-        }
-        let sent = (real().send)(fd, core::ptr::from_ref(request).cast::<c_void>(), size_of::<T>(), 0);
-        let n = if sent < 0 { -1 } else { (real().recv)(fd, answer.as_mut_ptr().cast(), size_of_val(answer), 0) };
-        (real().close)(fd);
-        n
-    };
-    Some(usize::try_from(n).ok()? / 4)
+    Diag::ask(request)?.answer(answer)
 }
 
 /// How many UDP sockets of all processes are bound to `port`, whatever their addresses; `None` where the kernel cannot be
 /// asked.
 pub fn udp_sockets_at(port: u16) -> Option<usize> {
+    let mut found = 0;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        each_udp_socket_at(port, family, |_| found += 1)?;
+    }
+    Some(found)
+}
+
+/// Whether some process holds the UDP socket with a local port and an SO_COOKIE; `None` as above.
+pub fn udp_is_held(inet6: bool, port: u16, cookie: u64) -> Option<bool> {
+    let mut is_there = false;
+    each_udp_socket_at(port, if inet6 { libc::AF_INET6 } else { libc::AF_INET }, |its| is_there |= its == cookie)?;
+    Some(is_there)
+}
+
+/// Calls `f` with the cookie of each UDP socket of a family that is bound to `port`.
+fn each_udp_socket_at(port: u16, family: c_int, mut f: impl FnMut(u64)) -> Option<()> {
     const NLM_F_DUMP: u16 = 0x300;
     const NLMSG_DONE: u16 = 3;
+    /// Of `struct inet_diag_msg`, behind the header's four words.
+    const COOKIE: usize = 4 + 11;
     if is_confined() {
         return None;
     }
-    let mut found = 0;
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let request = Request {
-            length: size_of::<Request>() as u32,
-            kind: SOCK_DIAG_BY_FAMILY,
-            flags: NLM_F_REQUEST | NLM_F_DUMP,
-            sequence: 1,
-            port: 0,
-            family: family as u8,
-            protocol: libc::IPPROTO_UDP as u8,
-            ext: 0,
-            pad: 0,
-            states: u32::MAX,
-            local_port: port.to_be_bytes(),
-            remote_port: [0; 2],
-            local: [0; 16],
-            remote: [0; 16],
-            interface: 0,
-            cookie: [u32::MAX; 2],
-        };
-        // What does not fit into one answer is more than the few that are asked for.
-        let mut answer = [0u32; 256];
-        let words = ask(&request, &mut answer)?;
+    let request = Request {
+        length: size_of::<Request>() as u32,
+        kind: SOCK_DIAG_BY_FAMILY,
+        flags: NLM_F_REQUEST | NLM_F_DUMP,
+        sequence: 1,
+        port: 0,
+        family: family as u8,
+        protocol: libc::IPPROTO_UDP as u8,
+        ext: 0,
+        pad: 0,
+        states: u32::MAX,
+        local_port: port.to_be_bytes(),
+        remote_port: [0; 2],
+        local: [0; 16],
+        remote: [0; 16],
+        interface: 0,
+        cookie: [u32::MAX; 2],
+    };
+    let socket = Diag::ask(&request)?;
+    let mut answer = [0u32; 4096];
+    loop {
+        let words = socket.answer(&mut answer)?;
         let mut at = 0;
         while let (Some(&bytes), Some(&kind)) = (answer.get(at), answer.get(at + 1)) {
             match kind as u16 {
-                _ if at >= words || bytes < 16 => break,
-                SOCK_DIAG_BY_FAMILY => found += 1,
-                NLMSG_DONE => break,
+                _ if at >= words => break,
+                NLMSG_DONE => return Some(()),
+                SOCK_DIAG_BY_FAMILY if bytes >= 16 => {
+                    let half = |i: usize| answer.get(at + i).map_or(0, |&word| u64::from(word));
+                    f(half(COOKIE) | half(COOKIE + 1) << 32);
+                }
                 _ => return None,
             }
             at += (bytes as usize).div_ceil(4);
         }
     }
-    Some(found)
 }
 
 /// `struct nlmsghdr` and `struct unix_diag_req` (linux/unix_diag.h).

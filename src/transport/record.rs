@@ -67,14 +67,22 @@ pub enum Pushed {
 
 /// Takes the senders' lock; `None` where one that does not get on has it.
 pub fn hold_back_senders<'a>(d: &'a Direction, arena: &Arena, me: Me) -> Option<Held<'a>> {
-    let mut since = (0, 0);
-    d.writer.lock.acquire_unless(me.owner(), &System(arena), |owner| {
+    let stuck = STUCK.load(Ordering::Relaxed);
+    let mut since = (stuck, 0);
+    let held = d.writer.lock.acquire_unless(me.owner(), &System(arena), |owner| {
         if since.0 != owner.0 {
             since = (owner.0, now_ns());
         }
-        now_ns() - since.1 > PATIENCE_NS
-    })
+        now_ns().saturating_sub(since.1) > PATIENCE_NS
+    });
+    if held.is_some() != (stuck == 0) {
+        STUCK.store(if held.is_some() { 0 } else { since.0 }, Ordering::Relaxed);
+    }
+    held
 }
+
+/// The sender that this process last waited for in vain: it is not waited for again.
+static STUCK: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
 
 /// Puts one datagram into the ring, whole: all that `source` has. At most `most` bytes may be queued then. `valid` is
 /// asked once the lock is held.
@@ -82,6 +90,8 @@ pub fn hold_back_senders<'a>(d: &'a Direction, arena: &Arena, me: Me) -> Option<
 pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, most: u64, valid: impl Fn() -> bool) -> Result<Pushed, Refused> {
     let Some(held) = hold_back_senders(d, arena, me).filter(|held| !held.is_nested()) else { return Ok(Pushed::Gone) };
     if !valid() {
+        // The ring may be another's by now, and its lock as well.
+        held.release(me.owner());
         return Ok(Pushed::Gone);
     }
     let head = d.produced.head.load(Ordering::Relaxed);
@@ -113,7 +123,7 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
     stream::count(&d.writer.messages);
     // A read-modify-write, as the fence rule of this floor demands.
     d.produced.head.swap(head + need, Ordering::SeqCst);
-    drop(held);
+    held.release(me.owner());
     Ok(Pushed::Done(head + need))
 }
 

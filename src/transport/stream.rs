@@ -261,12 +261,15 @@ pub fn class(d: &Direction) -> Class {
 }
 
 /// Appends a segment of `class` for the bytes from head on. The first one makes the ring usable. False
-/// where there is no room, in the chain or in the arena.
-pub fn append(d: &Direction, arena: &Arena, me: Me, class: Class, circuit: u32) -> bool {
+/// where there is no room, in the chain or in the arena, or where `valid`, asked with both locks held, says no.
+pub fn append(d: &Direction, arena: &Arena, me: Me, class: Class, circuit: u32, valid: impl Fn() -> bool) -> bool {
     // Signals are held off by the table lock: no handler comes between the choice of head and the store.
     let Some(table) = arena.try_lock() else { return false };
     let Some(held) = d.writer.lock.try_acquire(me.owner()) else { return false };
     if held.is_nested() {
+        return false;
+    }
+    if !valid() {
         return false;
     }
     let number = d.produced.segment.load(Ordering::Relaxed);

@@ -589,7 +589,7 @@ impl World {
                     let _ = stream::drain(d, arena, me, room, || true, write);
                 }
                 _ => {
-                    let _ = stream::append(d, arena, me, input.below(5) as usize, ep.link.circuit);
+                    let _ = stream::append(d, arena, me, input.below(5) as usize, ep.link.circuit, || true);
                 }
             }
         }

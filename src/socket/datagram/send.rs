@@ -45,11 +45,38 @@ struct Known {
 
 const KNOWN: usize = 8;
 
+/// What a sender has seen of a receiver.
+#[derive(Clone, Copy)]
+struct Seen {
+    target: u32,
+    /// When it was last known to live (`sys::clock::ticks`).
+    asked: u64,
+    /// How far it had read then.
+    tail: u64,
+    /// How far it had read when its mailbox was last full and stayed so.
+    full_tail: u64,
+}
+
+impl Seen {
+    fn of(target: Name) -> Seen {
+        let seen = SEEN.with(|all| all.get(target.index as usize % KNOWN).map(Cell::get));
+        seen.filter(|s| s.target == target.index).unwrap_or(Seen { target: target.index, asked: 0, tail: u64::MAX, full_tail: u64::MAX })
+    }
+
+    fn keep(self) {
+        SEEN.with(|all| {
+            if let Some(cell) = all.get(self.target as usize % KNOWN) {
+                cell.set(self);
+            }
+        });
+    }
+}
+
 thread_local! {
     static ALL_KNOWN: [Cell<Option<Known>>; KNOWN] = const { [const { Cell::new(None) }; KNOWN] };
     static LAST_TARGET: Cell<Option<Known>> = const { Cell::new(None) };
-    static ASKED: Cell<u64> = const { Cell::new(0) };
-    static SEEN_TAIL: Cell<u64> = const { Cell::new(0) };
+    /// When receivers were last known to live, and how far they had read, by their PCB's number.
+    static SEEN: [Cell<Seen>; KNOWN] = const { [const { Cell::new(Seen { target: 0, asked: 0, tail: 0, full_tail: u64::MAX }) }; KNOWN] };
 }
 
 /// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
@@ -176,11 +203,12 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
     let push = || record::push(mailbox.ring, sock.arena, sock.me(), header, source, mailbox.queue_bytes(), || mailbox.is_open());
     let mut pushed = push();
     if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {
-        pushed = make_room(sock, &mailbox, bytes as u64, push);
+        pushed = make_room(sock, target, &mailbox, bytes as u64, push);
     }
     let sent_at = match pushed {
         Ok(Pushed::Done(at)) => at,
         Ok(Pushed::Full | Pushed::NoRoom) => {
+            Seen { full_tail: mailbox.ring.consumed.tail.load(Ordering::Relaxed), ..Seen::of(target) }.keep();
             mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
             add(&COUNTERS.drops, 1);
             return Some(Ok(bytes));
@@ -206,7 +234,7 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
 /// Another segment, or a moment for the receiver: loopback's queue is emptied while the sender is still in the kernel.
 #[cold]
 #[inline(never)]
-fn make_room(sock: Sock, mailbox: &Mailbox, bytes: u64, push: impl Fn() -> Result<Pushed, Refused>) -> Result<Pushed, Refused> {
+fn make_room(sock: Sock, target: Name, mailbox: &Mailbox, bytes: u64, push: impl Fn() -> Result<Pushed, Refused>) -> Result<Pushed, Refused> {
     let (ring, need) = (mailbox.ring, record::record_bytes(bytes));
     let peer = Peer::of(thread::cpu(), ring.consumed.cpu.load(Ordering::Relaxed));
     let mut has_waited = false;
@@ -216,7 +244,7 @@ fn make_room(sock: Sock, mailbox: &Mailbox, bytes: u64, push: impl Fn() -> Resul
                 let next = (stream::class(ring) + 1).min(blocks::LARGEST);
                 let mut fitting = (0..=next).rev().filter(|&class| blocks::bytes_of(class) >= need);
                 let mut larger = (next..=blocks::LARGEST).filter(|&class| blocks::bytes_of(class) >= need);
-                let append = |class| stream::append(ring, sock.arena, sock.me(), class, mailbox.link.circuit);
+                let append = |class| stream::append(ring, sock.arena, sock.me(), class, mailbox.link.circuit, || mailbox.is_open());
                 if !fitting.any(append) && !larger.any(append) {
                     if ring.queued() == Some(0) || has_waited {
                         thread::yield_now();
@@ -226,7 +254,8 @@ fn make_room(sock: Sock, mailbox: &Mailbox, bytes: u64, push: impl Fn() -> Resul
                     spin::until(peer, || ring.queued().is_none_or(|n| n == 0));
                 }
             }
-            Ok(Pushed::Full) if !has_waited => {
+            // One that has read nothing since it was last waited for in vain is not waited for again.
+            Ok(Pushed::Full) if !has_waited && ring.consumed.tail.load(Ordering::Relaxed) != Seen::of(target).full_tail => {
                 has_waited = true;
                 let enough = mailbox.queue_bytes() / 2;
                 spin::until(peer, || ring.queued().is_none_or(|n| n + need <= enough.max(need)));
@@ -253,18 +282,21 @@ fn ring(sock: Sock, to: Option<Address>) {
 #[inline]
 fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
     let every = if mailbox.pcb.has(flag::SHARED) { ASK_EVERY_IF_SHARED } else { ASK_EVERY };
-    ticks().wrapping_sub(ASKED.get()) < every || is_alive_now(sock, target, mailbox)
+    ticks().wrapping_sub(Seen::of(target).asked) < every || is_alive_now(sock, target, mailbox)
 }
 
 #[cold]
 fn is_alive_now(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
-    ASKED.set(ticks());
+    let tail = mailbox.ring.consumed.tail.load(Ordering::Relaxed);
+    let seen = Seen::of(target);
+    Seen { asked: ticks(), tail, ..seen }.keep();
+    // Who has read since lives; a process that is dead and not yet waited for reads nothing any more.
+    if tail != seen.tail {
+        return true;
+    }
     preserved(|| {
         let (arena, pcb) = (sock.arena, mailbox.pcb);
-        // A process that is dead and not yet waited for reads nothing any more.
-        let (tail, seen) = (mailbox.ring.consumed.tail.load(Ordering::Relaxed), SEEN_TAIL.get());
-        SEEN_TAIL.set(tail);
-        let reads = tail != seen || !mailbox.ring.has_data();
+        let reads = !mailbox.ring.has_data();
         let is_there = reads && !pcb.has(flag::SHARED) && !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed));
         let is_held = is_there || reap::is_held_by_any(arena, pcb);
         if !is_held {
@@ -275,22 +307,24 @@ fn is_alive_now(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
 }
 
 /// Before a sleep, on whatever: where the one that this thread last sent to died without having read it, it may have been
-/// dead before; the kernel shall say so.
-pub fn provoke_the_dead() {
-    let Some(last) = LAST_TARGET.get() else { return };
-    let Some(arena) = joined() else { return };
+/// dead before; the kernel shall say so. True where that is to be looked at again soon.
+pub fn provoke_the_dead() -> bool {
+    let Some(last) = LAST_TARGET.get() else { return false };
+    let Some(arena) = joined() else { return false };
     let fd = block::pcb(arena, last.sender.index).map_or(-1, |p| p.fd.load(Ordering::Relaxed) as c_int);
-    let Some(sock) = Sock::find(arena, last.sender.index, last.sender.generation, fd) else { return };
-    let Some(target) = last.target else { return };
-    let is_gone = Mailbox::of(sock.arena, target).is_some_and(|mailbox| {
-        let is_unread = mailbox.is_open() && mailbox.ring.consumed.tail.load(Ordering::Relaxed) < last.sent_at;
-        is_unread && !is_alive_now(sock, target, &mailbox)
-    });
-    if is_gone {
+    let Some(sock) = Sock::find(arena, last.sender.index, last.sender.generation, fd) else { return false };
+    let Some((target, mailbox)) = last.target.and_then(|t| Some((t, Mailbox::of(arena, t)?))) else { return false };
+    let tail = mailbox.ring.consumed.tail.load(Ordering::Relaxed);
+    if !mailbox.is_open() || tail >= last.sent_at {
+        return false;
+    }
+    let has_read = tail != Seen::of(target).tail;
+    if !is_alive_now(sock, target, &mailbox) {
         LAST_TARGET.set(None);
         let is_connected = sock.pcb.addresses().remote == last.to;
         preserved(|| ring(sock, (!is_connected).then_some(last.to)));
     }
+    has_read
 }
 
 /// Whether the kernel has an error to tell.

@@ -287,7 +287,7 @@ fn pop(d: &Direction, arena: &Arena, most: usize, peek: bool) -> Vec<u8> {
 /// A ring with its first segment.
 fn ring() -> (Arc<Arena>, Arc<Direction>) {
     let (arena, d) = (Arena::new(), Arc::new(Direction::default()));
-    assert!(stream::append(&d, &arena, me(1), 0, 1));
+    assert!(stream::append(&d, &arena, me(1), 0, 1, || true));
     (arena, d)
 }
 
@@ -297,7 +297,7 @@ fn write(d: &Direction, arena: &Arena, all: &[u8], at_once: usize) -> usize {
     let mut sent = 0;
     for piece in all.chunks(at_once) {
         let mut n = push(d, arena, piece, || ());
-        if n < piece.len() && stream::append(d, arena, me(1), 0, 1) {
+        if n < piece.len() && stream::append(d, arena, me(1), 0, 1, || true) {
             n += push(d, arena, &piece[n..], || ());
         }
         sent += n;

@@ -31,7 +31,7 @@ impl<'a> Ring<'a> {
     }
 
     pub fn append(&self, class: Class) -> bool {
-        stream::append(&self.d, self.arena, self.me(), class, 1)
+        stream::append(&self.d, self.arena, self.me(), class, 1, || true)
     }
 
     /// Sends `bytes` from pieces of `piece` bytes.
