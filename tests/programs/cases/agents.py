@@ -3,7 +3,7 @@
 import shutil
 
 NEEDS = ["ssh-agent", "ssh-add", "ssh-keygen", "gpg", "gpg-agent", "gpg-connect-agent"]
-RING = False
+RING = False  # an agent answers one question at a time, on connections that are over before the ring is worth while
 
 
 def run(case):

@@ -1,7 +1,6 @@
 """dbus-daemon with dbus-send, and a service and a client that pass descriptors to each other"""
 
 NEEDS = ["dbus-daemon", "dbus-send", "/usr/lib/python3/dist-packages/dbus", "/usr/lib/python3/dist-packages/gi"]
-RING = False
 PAIRS = {"client"}  # the socket that the service hands out
 
 

@@ -5,7 +5,6 @@ import re
 from . import dnsmasq
 
 NEEDS = ["dnsmasq", "dig", "dnsperf"]
-RING = False
 
 
 def run(case):

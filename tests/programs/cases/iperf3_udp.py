@@ -3,7 +3,6 @@
 import json
 
 NEEDS = ["iperf3"]
-RING = False
 RUNS = {
     "at a rate": ["-b", "50M", "-l", 1400],
     "four streams": ["-b", "10M", "-l", 1000, "-P", 4],

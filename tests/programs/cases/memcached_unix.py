@@ -3,7 +3,6 @@
 import os
 
 NEEDS = ["memcached"]
-RING = False
 
 
 def run(case):

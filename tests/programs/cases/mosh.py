@@ -5,7 +5,7 @@ import re
 from harness import processes
 
 NEEDS = ["mosh-server", "mosh-client", "script"]
-RING = False
+RING = False  # it asks for the type of service beside its datagrams, so the kernel has to carry them
 
 
 def run(case):

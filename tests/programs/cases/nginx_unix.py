@@ -6,7 +6,6 @@ from harness import http
 from harness.case import sha
 
 NEEDS = ["nginx", "curl", "ab"]
-RING = False
 SIZES = [0, 1, 1000, 100_000, 5_000_000]
 
 

@@ -7,7 +7,6 @@ from harness import http
 from harness.case import sha
 
 NEEDS = ["/usr/sbin/php-fpm*", "nginx", "curl", "ab"]
-RING = False
 PAIRS = {"client"}  # nginx, which is asked by curl; both speak to php-fpm's end
 
 

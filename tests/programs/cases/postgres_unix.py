@@ -3,7 +3,6 @@
 from . import postgres
 
 NEEDS = postgres.NEEDS
-RING = False
 PAIRS = {"server"}
 
 

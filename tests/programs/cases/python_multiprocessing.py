@@ -1,7 +1,6 @@
 """python's multiprocessing: Listener and Client, connections and files passed on, fork, spawn and forkserver"""
 
 NEEDS = []
-RING = False
 PAIRS = {"server", "client"}  # the children, and the ends that are passed on
 
 

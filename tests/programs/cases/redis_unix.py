@@ -3,7 +3,6 @@
 from harness.case import sha
 
 NEEDS = ["redis-server", "redis-cli", "redis-benchmark"]
-RING = False
 SIZES = [1, 4096, 65536, 1_000_003, 5_000_000]
 
 

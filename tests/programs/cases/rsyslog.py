@@ -3,7 +3,7 @@
 from harness import processes
 
 NEEDS = ["rsyslogd", "logger"]
-RING = False
+RING = False  # its input is by UNIX datagrams, and by streams that it is only sent to
 
 
 def run(case):

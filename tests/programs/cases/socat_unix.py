@@ -4,7 +4,6 @@ from harness import processes
 from harness.case import sha
 
 NEEDS = ["socat"]
-RING = False
 PAIRS = {"server"}  # EXEC
 LARGE = 20_000_000
 SEQUENCED = "socktype=5"

@@ -6,7 +6,6 @@ from harness.case import sha
 from . import openssh
 
 NEEDS = openssh.NEEDS
-RING = False
 PAIRS = {"server", "client"}
 SIZES = [0, 1, 65536, 5_000_000]
 
