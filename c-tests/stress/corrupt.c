@@ -1,5 +1,5 @@
 /*
- * corrupt [-d seconds] [-s seed]
+ * corrupt [-d seconds] [-s seed] [-k tcp | pair | path | abstract | udp]
  *
  * While two processes talk, a third scribbles random bytes over the allocated pages of every file in
  * $LANDLINE_DIR. The two may get any error; they may not die of a signal, nor stay in a call for more
@@ -9,6 +9,12 @@
 
 #include "stress.h"
 
+enum kind { TCP, PAIR, PATH, ABSTRACT, UDP };
+static const char *const kinds[] = { "tcp", "pair", "path", "abstract", "udp" };
+static enum kind kind;
+static struct sockaddr_un name;
+static socklen_t name_length;
+
 struct shared { volatile int port; volatile uint64_t beats[2], good[2], errors[2], scribbles; };
 
 static struct shared *shared;
@@ -17,9 +23,21 @@ static bool ready(int fd, short events, int who)
 {
 	struct pollfd p = { .fd = fd, .events = events };
 	shared->beats[who]++;
-	int n = poll(&p, 1, 30);
+	int n = poll(&p, 1, kind == TCP ? 30 : 2);
 	shared->beats[who]++;
 	return n > 0 && (p.revents & events);
+}
+
+/* A descriptor with the next byte. */
+static ssize_t pass(int fd)
+{
+	char byte = 'x';
+	union { struct cmsghdr header; char room[CMSG_SPACE(sizeof fd)]; } control = { 0 };
+	struct iovec v = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	control.header = (struct cmsghdr){ CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+	return sendmsg(fd, &m, MSG_NOSIGNAL);
 }
 
 /* One connection's life: sends and receives at random until something is wrong or it is old. */
@@ -30,11 +48,14 @@ static void talk(int fd, int who, int turns)
 	for (int i = 0; i < turns; i++) {
 		ssize_t n;
 		if (dice(2)) {
-			if (!ready(fd, POLLOUT, who))
-				break;
-			n = send(fd, room, 1 + dice(sizeof room), MSG_NOSIGNAL);
+			if (!ready(fd, POLLOUT, who)) {
+				if (kind == TCP || dice(50) == 0)
+					break;
+				continue;
+			}
+			n = kind != TCP && dice(1000) == 0 ? pass(fd) : send(fd, room, 1 + dice(sizeof room), MSG_NOSIGNAL);
 		} else {
-			if (!ready(fd, POLLIN, who) && dice(4) == 0)
+			if (!ready(fd, POLLIN, who) && dice(kind == TCP ? 4 : 50) == 0)
 				break;
 			n = recv(fd, room, 1 + dice(sizeof room), 0);
 			if (n == 0)
@@ -53,10 +74,89 @@ static void talk(int fd, int who, int turns)
 	shared->beats[who]++;
 }
 
+/* Both at one pair, which was made before the fork, and then made anew in the same process. */
+static void pairs(int who)
+{
+	for (;;) {
+		int fds[2];
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0)
+			continue;
+		pid_t child = fork();
+		if (child == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			dice_state = mix(dice_state + (uint64_t)getpid());
+			close(fds[0]);
+			talk(fds[1], who, 3000);
+			_exit(0);
+		}
+		close(fds[1]);
+		talk(fds[0], who, 4000);
+		int status;
+		int64_t limit = now_ms() + 10000;
+		shared->beats[who]++;
+		while (child > 0 && waitpid(child, &status, WNOHANG) == 0 && now_ms() < limit)
+			sleep_us(100);
+		if (now_ms() >= limit || (child > 0 && status != 0)) {
+			fprintf(stderr, "the other end of the pair: status 0x%x%s\n", status, now_ms() >= limit ? ", hangs" : "");
+			_exit(1);
+		}
+		dice_state++;
+	}
+}
+
+/* A new socket after some thousand datagrams, the server's at the same port. */
+static void udp(int who)
+{
+	static char room[1 << 16];
+	for (;;) {
+		uint16_t port = who == 0 ? (uint16_t)shared->port : 0;
+		struct sockaddr_in to, from = { 0 }, own = loopback(port);
+		socklen_t length = sizeof own;
+		int fd = socket(AF_INET, SOCK_DGRAM, 0);
+		if (fd < 0 || bind(fd, (struct sockaddr *)&own, sizeof own) < 0) {
+			close(fd);
+			shared->beats[who]++;
+			continue;
+		}
+		if (who == 0 && getsockname(fd, (struct sockaddr *)&own, &length) == 0)
+			shared->port = ntohs(own.sin_port);
+		to = loopback((uint16_t)shared->port);
+		if (who == 1 && dice(2))
+			connect(fd, (struct sockaddr *)&to, sizeof to);
+		for (int i = 0; i < 3000; i++) {
+			ssize_t n;
+			if (who == 1) {
+				n = sendto(fd, room, dice(dice(2) ? 100 : 60000), 0, (struct sockaddr *)&to, sizeof to);
+				shared->beats[who]++;
+				shared->good[who] += n > 0;
+				shared->errors[who] += n < 0;
+			}
+			if (!ready(fd, POLLIN, who) || (who == 1 && dice(2)))
+				continue;
+			length = sizeof from;
+			n = recvfrom(fd, room, sizeof room, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+			shared->beats[who]++;
+			shared->good[who] += n > 0;
+			shared->errors[who] += n < 0;
+			if (who == 0 && n >= 0 && dice(2))
+				sendto(fd, room, (size_t)n, MSG_DONTWAIT, (struct sockaddr *)&from, sizeof from);
+			shared->beats[who]++;
+		}
+		close(fd);
+		shared->beats[who]++;
+	}
+}
+
 static void server(void)
 {
-	uint16_t port = 0;
-	int listener = listener_at(&port);
+	if (kind == UDP)
+		udp(0);
+	if (kind == PAIR) {
+		shared->port = 1;
+		pairs(0);
+	}
+	uint16_t port = 1;
+	int listener = kind == TCP ? (port = 0, listener_at(&port)) : unix_listener(&name, name_length);
 	MUST(fcntl(listener, F_SETFL, O_NONBLOCK));
 	shared->port = port;
 	for (;;) {
@@ -70,13 +170,18 @@ static void server(void)
 
 static void client(void)
 {
+	if (kind == UDP)
+		udp(1);
+	if (kind == PAIR)
+		pairs(1);
 	for (;;) {
-		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		int fd = socket(kind == TCP ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
 		shared->beats[1]++;
 		if (fd < 0)
 			continue;
 		struct sockaddr_in addr = loopback((uint16_t)shared->port);
-		int r = connect(fd, (struct sockaddr *)&addr, sizeof addr);
+		int r = kind == TCP ? connect(fd, (struct sockaddr *)&addr, sizeof addr) :
+				      connect(fd, (struct sockaddr *)&name, name_length);
 		shared->beats[1]++;
 		if (r == 0)
 			talk(fd, 1, 3000);
@@ -137,6 +242,20 @@ static pid_t start(void (*body)(void), uint64_t seed)
 	return pid;
 }
 
+static bool fresh_datagrams(void)
+{
+	uint16_t ports[2] = { 0, 0 };
+	int a = udp_at(&ports[0]), b = udp_at(&ports[1]);
+	struct sockaddr_in to[2] = { loopback(ports[0]), loopback(ports[1]) };
+	if (connect(a, (struct sockaddr *)&to[1], sizeof to[1]) < 0 || connect(b, (struct sockaddr *)&to[0], sizeof to[0]) < 0)
+		return false;
+	for (uint32_t i = 0, word; i < 100; i++)
+		if (send(a, &i, 4, 0) != 4 || recv(b, &word, 4, 0) != 4 || word != i || send(b, &i, 4, 0) != 4 ||
+		    recv(a, &word, 4, 0) != 4 || word != i)
+			return false;
+	return true;
+}
+
 static bool fresh_pair_talks(void)
 {
 	for (int attempt = 0; attempt < 20; attempt++) {
@@ -144,14 +263,27 @@ static bool fresh_pair_talks(void)
 		int pid = (int)MUST(fork());
 		if (pid == 0) {
 			alarm(10);
-			int listener = listener_at(&port);
+			if (kind == UDP)
+				_exit(!fresh_datagrams());
+			int pair[2], listener = -1;
+			if (kind == PAIR)
+				MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+			else if (kind == TCP)
+				listener = listener_at(&port);
+			else {
+				name_length = unix_address(&name, kind == PATH, (uint64_t)attempt);
+				listener = unix_listener(&name, name_length);
+			}
 			struct sockaddr_in addr = loopback(port);
 			pid_t other = fork();
 			if (other == 0) {
 				alarm(10);
-				int fd = socket(AF_INET, SOCK_STREAM, 0);
+				int fd = kind == PAIR ? pair[0] : socket(kind == TCP ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
 				uint32_t word;
-				if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
+				if (kind == PAIR)
+					close(pair[1]);
+				else if ((kind == TCP ? connect(fd, (struct sockaddr *)&addr, sizeof addr) :
+							connect(fd, (struct sockaddr *)&name, name_length)) < 0)
 					_exit(1);
 				for (uint32_t i = 0; i < 100; i++)
 					if (send(fd, &i, 4, MSG_NOSIGNAL) != 4 ||
@@ -159,7 +291,9 @@ static bool fresh_pair_talks(void)
 						_exit(1);
 				_exit(0);
 			}
-			int fd = accept(listener, NULL, NULL), status = 1;
+			if (kind == PAIR)
+				close(pair[0]);
+			int fd = kind == PAIR ? pair[1] : accept(listener, NULL, NULL), status = 1;
 			uint32_t word;
 			while (fd >= 0 && receive_whole(fd, &word, 4) == 4)
 				if (send(fd, &word, 4, MSG_NOSIGNAL) != 4)
@@ -179,7 +313,7 @@ int main(int argc, char **argv)
 {
 	int seconds = 5, option, failures = 0;
 	uint64_t seed = 1;
-	while ((option = getopt(argc, argv, "d:s:")) != -1)
+	while ((option = getopt(argc, argv, "d:s:k:")) != -1)
 		switch (option) {
 		case 'd':
 			seconds = atoi(optarg);
@@ -187,9 +321,14 @@ int main(int argc, char **argv)
 		case 's':
 			seed = strtoull(optarg, NULL, 10);
 			break;
+		case 'k':
+			while (kind < UDP && strcmp(kinds[kind], optarg) != 0)
+				kind++;
+			break;
 		default:
 			return 2;
 		}
+	name_length = unix_address(&name, kind == PATH, seed);
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	static const char *const names[] = { "server", "client" };
 	pid_t pids[2];
@@ -221,6 +360,8 @@ int main(int argc, char **argv)
 			}
 		}
 	}
+	if (kind == PATH)
+		unlink(name.sun_path);
 	kill(scribbler, SIGKILL);
 	waitpid(scribbler, NULL, 0);
 	for (int i = 0; i < 2; i++) {
