@@ -1,9 +1,10 @@
 /*
- * datagrams [-n datagrams] [-c senders] [-w workers] [-f] [-k bytes] [-s seed]
+ * datagrams [-n datagrams] [-c senders] [-w workers] [-f] [-p] [-k bytes] [-s seed]
  *
  * -c senders (3), each a process, send numbered datagrams of up to -k bytes (60000) to one socket, which -w
  * threads (1), or with -f forked processes, receive from and answer. A sender has at most so much under way
  * that none may be lost. Each must come once and whole; to a lone receiver in order. All answers must come.
+ * With -p some receives wait by poll or epoll.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,6 +30,7 @@ static uint32_t datagrams = 3000, senders = 3, workers = 1, most_bytes = 60000;
 static uint64_t seed = 1;
 static uint16_t port;
 static int receiver;
+static bool polls;
 
 static uint64_t contents_of(uint32_t sender, uint32_t number)
 {
@@ -61,7 +63,7 @@ static ssize_t send_somehow(int fd, const struct sockaddr_in *to, void *data, si
 	}
 }
 
-/* Blocks; by poll or epoll before a call that does not, now and then. */
+/* Blocks; with -p by poll or epoll before a call that does not, now and then. */
 static ssize_t receive_somehow(int fd, int epoll, void *data, size_t room, struct sockaddr_in *from)
 {
 	for (;;) {
@@ -71,7 +73,7 @@ static ssize_t receive_somehow(int fd, int epoll, void *data, size_t room, struc
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		struct epoll_event event;
 		int nowait = 0;
-		if (dice(3) == 0) {
+		if (polls && dice(3) == 0) {
 			nowait = MSG_DONTWAIT;
 			MUST(dice(2) ? poll(&p, 1, -1) : epoll_wait(epoll, &event, 1, -1));
 		}
@@ -106,7 +108,7 @@ static void *receive(void *argument)
 	dice_state = mix(seed + 1000 + (uintptr_t)argument);
 	uint8_t *room = malloc(MOST_BYTES + 1);
 	uint32_t next[MOST_SENDERS] = { 0 };
-	int epoll = epoll_of(receiver);
+	int epoll = polls ? epoll_of(receiver) : -1;
 	for (;;) {
 		struct sockaddr_in from = { 0 };
 		struct head h;
@@ -138,7 +140,7 @@ static void *receive(void *argument)
 static void send_all(uint32_t me)
 {
 	uint16_t own = 0;
-	int fd = udp_at(&own), epoll = epoll_of(fd);
+	int fd = udp_at(&own), epoll = polls ? epoll_of(fd) : -1;
 	struct sockaddr_in to = loopback(port), from, *target = dice(2) ? &to : NULL;
 	static uint8_t room[MOST_BYTES + 1];
 	uint32_t under_way[MOST_UNDER_WAY], count = 0;
@@ -186,11 +188,12 @@ int main(int argc, char **argv)
 {
 	bool forks = false;
 	int option, status;
-	while ((option = getopt(argc, argv, "n:c:w:fk:s:")) != -1)
+	while ((option = getopt(argc, argv, "n:c:w:fpk:s:")) != -1)
 		switch (option) {
 		case 'n': datagrams = (uint32_t)atoi(optarg); break;
 		case 'c': senders = (uint32_t)atoi(optarg); break;
 		case 'w': workers = (uint32_t)atoi(optarg); break;
+		case 'p': polls = true; break;
 		case 'f': forks = true; break;
 		case 'k': most_bytes = (uint32_t)atoi(optarg); break;
 		case 's': seed = strtoull(optarg, NULL, 10); break;
