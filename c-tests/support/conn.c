@@ -695,7 +695,7 @@ static bool is_carried(int fd)
 	socklen_t size = sizeof domain;
 	OK(getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size));
 	OK(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size));
-	return domain != AF_UNIX && type == SOCK_STREAM;
+	return type == SOCK_STREAM || (domain != AF_UNIX && type == SOCK_DGRAM);
 }
 
 /* The library says it carried something, or it is not there and was not expected. */

@@ -114,8 +114,9 @@ export! {
                 let mut sink = Iov::new(b)?;
                 sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
                 receive(sock, &mut sink, flags, |more| {
-                    by_kernel = true;
-                    check((real().recvmsg)(fd, msg, flags | more))
+                    let ret = check((real().recvmsg)(fd, msg, flags | more));
+                    by_kernel = ret.is_ok();
+                    ret
                 })
             });
             if by_kernel && ret.is_ok() {

@@ -136,8 +136,9 @@ export! {
             let ret = with_buffer(buf, n, |sink| {
                 sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
                 receive_bytes(sock, sink, flags, |more| {
-                    by_kernel = true;
-                    check((real().recvfrom)(fd, buf, n, flags | more, addr, len))
+                    let ret = check((real().recvfrom)(fd, buf, n, flags | more, addr, len));
+                    by_kernel = ret.is_ok();
+                    ret
                 })
             });
             // A connected stream socket tells no address (recvfrom(2)).

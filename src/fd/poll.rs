@@ -125,14 +125,22 @@ impl PollSet<'_> {
     /// Asks the kernel about the others, and about the ends of connections, until `deadline`; then fills in
     /// everything. Returns how many are ready.
     fn with_kernel(&mut self, deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
+        let mut until = deadline;
         for (r, (f, k)) in self.real.iter_mut().zip(self.fds.iter().zip(self.kinds.iter())) {
             let events = match k {
                 Kind::Kernel | Kind::Epoll(_) => f.events,
-                Kind::Ring(ep) => (ep.readiness().ask & f.events) | anchor_events(ep),
+                Kind::Ring(ep) => {
+                    let ready = ep.readiness();
+                    if ready.bits & (f.events | ALWAYS) != 0 {
+                        // It has come since the last look, and its doorbell may be taken already.
+                        until = Deadline::NOW;
+                    }
+                    (ready.ask & f.events) | anchor_events(ep)
+                }
             };
             *r = pollfd { fd: f.fd, events, revents: 0 };
         }
-        let ret = call::poll_many(self.real, deadline.left(), mask);
+        let ret = call::poll_many(self.real, until.left(), mask);
         if let Err(e) = ret {
             return if self.look() > 0 { self.count() } else { Err(e) };
         }

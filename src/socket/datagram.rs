@@ -363,9 +363,6 @@ impl Endpoint {
         const READABLE: libc::c_short = POLLIN | POLLRDNORM;
         let pcb = self.sock.pcb;
         let mut bits = POLLOUT | POLLWRNORM | POLLWRBAND;
-        if self.rx.has_data() {
-            bits |= READABLE;
-        }
         if pcb.has(flag::KERNEL_NEWS) {
             pcb.clear(flag::KERNEL_NEWS);
             let told = preserved(|| call::poll_one(self.sock.fd, POLLIN, Deadline::NOW)).unwrap_or(0);
@@ -376,6 +373,10 @@ impl Endpoint {
                 pcb.set(flag::KERNEL_NEWS);
             }
             bits |= told & (POLLERR | POLLHUP) | if is_readable { READABLE } else { 0 };
+        }
+        // Last: what came before a doorbell that was taken just now shows.
+        if self.rx.has_data() {
+            bits |= READABLE;
         }
         if pcb.has(flag::SHUT_RD) {
             bits |= READABLE | POLLRDHUP | if pcb.has(flag::SHUT_WR) { POLLHUP } else { 0 };

@@ -120,7 +120,7 @@ impl Endpoint {
 
     /// The anchor tells that the connection is over: the last holder of the other end has closed or died.
     pub fn anchor_ended(&self, error: Option<Errno>) {
-        let ours = self.sock.pcb.has(flag::SHUT_RD) || self.rx.path() == Path::Pinned;
+        let ours = self.sock.pcb.has(flag::SHUT_RD | flag::UNIX) || self.rx.path() == Path::Pinned;
         if ours && !self.anchor_has_ended() {
             return;
         }
@@ -135,7 +135,11 @@ impl Endpoint {
 
     /// Whether the anchor says that the other end is gone, or has shut down its half.
     pub fn anchor_has_ended(&self) -> bool {
-        if self.sock.pcb.has(flag::UNIX) { unix::has_hung_up(self.sock.fd) } else { diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended()) }
+        if !self.sock.pcb.has(flag::UNIX) {
+            return diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended());
+        }
+        // It looks the same where both have shut down their halves through the kernel.
+        unix::has_hung_up(self.sock.fd) && self.peer().is_none_or(|(_, peer)| !reap::is_held_by_any(self.sock.arena, peer))
     }
 
     /// Ends our side. Who is in the middle of a call finishes it first, and later ones find the end closed.

@@ -218,7 +218,7 @@ impl Endpoint {
     /// What tells on the anchor that the other end is gone. Where we have shut our own half down, or the other
     /// end its half through the kernel, POLLRDHUP is always on and says nothing.
     fn end_events(&self) -> c_short {
-        if self.sock.pcb.has(flag::SHUT_RD) || self.rx.path() == Path::Pinned { 0 } else { POLLRDHUP }
+        if self.sock.pcb.has(flag::SHUT_RD) || matches!(self.rx.path(), Path::Pinned | Path::Leaving) { 0 } else { POLLRDHUP }
     }
 
     /// Takes back that a receiver sleeps, where no other may: it is one bit for all.

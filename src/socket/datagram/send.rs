@@ -22,6 +22,8 @@ const LEAST_QUEUE_BYTES: u64 = 4096;
 /// microseconds. Where several processes may hold the socket only the kernel knows, and takes its time.
 const ASK_EVERY: u64 = 100_000;
 const ASK_EVERY_IF_SHARED: u64 = 2_000_000;
+/// One who was known to live less than this ago, and has read since, is not asked about.
+const A_MOMENT: u64 = 10_000_000;
 /// Attempts to append a segment while other senders are busy.
 const ATTEMPTS: u32 = 64;
 
@@ -288,16 +290,18 @@ fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
 #[cold]
 fn is_alive_now(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
     let tail = mailbox.ring.consumed.tail.load(Ordering::Relaxed);
-    let seen = Seen::of(target);
-    Seen { asked: ticks(), tail, ..seen }.keep();
-    // Who has read since lives; a process that is dead and not yet waited for reads nothing any more.
-    if tail != seen.tail {
-        return true;
-    }
+    let (seen, now) = (Seen::of(target), ticks());
+    Seen { asked: now, tail, ..seen }.keep();
     preserved(|| {
         let (arena, pcb) = (sock.arena, mailbox.pcb);
-        let reads = !mailbox.ring.has_data();
-        let is_there = reads && !pcb.has(flag::SHARED) && !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed));
+        // Who has read a moment ago lives; a process that is dead and not yet waited for reads nothing any more.
+        let reads = tail != seen.tail || !mailbox.ring.has_data();
+        let is_there = reads
+            && if pcb.has(flag::SHARED) {
+                tail != seen.tail && now.wrapping_sub(seen.asked) < A_MOMENT
+            } else {
+                !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed))
+            };
         let is_held = is_there || reap::is_held_by_any(arena, pcb);
         if !is_held {
             reap::release(arena, target, End::Clean);
