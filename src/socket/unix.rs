@@ -111,7 +111,11 @@ pub fn stays_in_kernel(sock: Sock) -> bool {
 
 /// Whether the ring has been left and read to its end, so that what comes next is the kernel's.
 pub fn goes_on_in_kernel(sock: Sock) -> bool {
-    sock.pcb.has(flag::UNIX) && sock.endpoint().is_some_and(|ep| ep.rx.path() == Path::Leaving && ep.has_left_ring())
+    const SIOCATMARK: libc::c_ulong = 0x8905;
+    sock.pcb.has(flag::UNIX)
+        && sock.endpoint().is_some_and(|ep| ep.rx.path() == Path::Leaving && ep.has_left_ring())
+        // A receive stops before an urgent byte.
+        && call::ioctl_int(sock.fd, SIOCATMARK) != Ok(1)
 }
 
 /// Sends through the kernel for as long as that is the way, never asleep inside: a direction does not switch

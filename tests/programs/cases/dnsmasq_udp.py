@@ -20,7 +20,8 @@ def run(case):
     case.record("ten at a time", [dnsmasq.answers(case.wait(client)) for client in clients])
 
     queries = case.write("queries", "".join(f"host-{n}.test A\n" for n in range(200)))
-    for name, options in {"one client": ["-q", 1, "-n", 5], "many": ["-c", 10, "-T", 2, "-q", 50, "-n", 50]}.items():
+    # With one query at a time dnsperf's own threads sometimes wait for each other until a tenth of a second is over.
+    for name, options in {"one client": ["-q", 4, "-n", 5], "many": ["-c", 10, "-T", 2, "-q", 50, "-n", 50]}.items():
         with case.ring(f"dnsperf, {name}", 100_000):
             output = case.run("dnsperf", "-s", "127.0.0.1", "-p", port, "-d", queries, *options).decode()
         case.record(f"dnsperf, {name}", re.findall(r"(Queries (?:sent|completed|lost)|Response codes): +(.+)", output))
