@@ -122,6 +122,14 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Among others a doorbell is left where it is when its sleeper wakes; once what it told of has been read it says
+    /// nothing any more, and would make the anchor's last close a reset.
+    pub(super) fn take_stale_doorbell(&self) {
+        if self.may_have_company() && !self.rx.has_data() && self.is_past_kernel() {
+            let _ = preserved(|| self.take_some());
+        }
+    }
+
     /// Takes doorbells that have come, without waiting.
     fn take_some(&self) -> Ret {
         let taken = if self.sock.pcb.has(flag::UNIX) {
@@ -352,7 +360,7 @@ impl Endpoint {
     pub fn look_at_anchor_for(&self, events: c_short) {
         let is_end = events & (POLLRDHUP | POLLHUP | POLLERR) != 0;
         // What came before the doorbell that was seen shows by now.
-        if self.may_have_company() && !is_end && events & POLLPRI == 0 && self.rx.has_data() {
+        if self.may_have_company() && !is_end && events & POLLPRI == 0 && self.rx.has_data() && self.reader_role().is_held() {
             // Others may be about to be woken by the doorbell.
             return;
         }
