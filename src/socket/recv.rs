@@ -317,7 +317,6 @@ impl Endpoint {
         let target = at_least.min(sink.left()).max(1);
         let deadline = Deadline::of_option(self.sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
         let mut got = 0;
-        let mut has_waited = false;
         loop {
             // Asked before the ring is looked at: what was sent before the end is there now.
             let ended = self.has_ended();
@@ -335,9 +334,6 @@ impl Endpoint {
                 return if got > 0 { Ok(got) } else { Err(route::ROUTE_CHANGED) };
             }
             if got >= target || (sink.left() == 0 && got == 0 && self.has_bytes(1)) || (got > 0 && (most != usize::MAX || ended)) {
-                if has_waited && !peek {
-                    self.take_stale_doorbell();
-                }
                 return Ok(got);
             }
             if ended
@@ -360,7 +356,6 @@ impl Endpoint {
                 return Ok(got);
             }
             let need = if peek { target as u64 } else { 1 };
-            has_waited = true;
             if let Err(e) = self.wait_readable(need, deadline, got == 0) {
                 return if got > 0 { Ok(got) } else { Err(e) };
             }

@@ -77,17 +77,6 @@ impl Endpoint {
         if deadline.passed() {
             return Err(Errno::EAGAIN);
         }
-        if self.may_have_company() {
-            // Among others a doorbell is taken only when it says nothing any more: one who is awake must not take away what
-            // another is woken by.
-            let rang = call::poll_one(self.sock.fd, POLLIN, Deadline::NOW).is_ok_and(|bits| bits & POLLIN != 0);
-            if self.is_readable(need) {
-                return Ok(());
-            }
-            if rang {
-                let _ = self.take_some();
-            }
-        }
         stats::sleeps(self.sock.arena);
         let is_unix = self.sock.pcb.has(flag::UNIX);
         let ret = if restarts && deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
@@ -98,7 +87,7 @@ impl Endpoint {
             let only_looks = self.may_have_company() || is_unix;
             match call::recv_scratch(self.sock.fd, if only_looks { libc::MSG_PEEK } else { 0 }) {
                 Ok(1..) if only_looks && self.sock.is_closed() => Err(Errno::EINTR),
-                Ok(1..) if only_looks && !self.may_have_company() => self.take_some(),
+                Ok(1..) if only_looks => self.take_some(),
                 other => other,
             }
         } else {
@@ -106,7 +95,6 @@ impl Endpoint {
                 Ok(0) => Ok(usize::MAX),
                 Ok(_) if self.sock.is_closed() => Err(Errno::EINTR),
                 Ok(bits) if is_unix && bits & POLLHUP != 0 => Ok(0),
-                Ok(bits) if bits & (POLLRDHUP | POLLHUP | POLLERR) == 0 && self.may_have_company() => Ok(1),
                 Ok(_) => self.take_some(),
                 Err(e) => Err(e),
             }
@@ -120,14 +108,6 @@ impl Endpoint {
             Err(e) => self.anchor_ended(Some(e)),
         }
         Ok(())
-    }
-
-    /// Among others a doorbell is left where it is when its sleeper wakes; once what it told of has been read it says
-    /// nothing any more, and would make the anchor's last close a reset.
-    pub(super) fn take_stale_doorbell(&self) {
-        if self.may_have_company() && !self.rx.has_data() && self.is_past_kernel() {
-            let _ = preserved(|| self.take_some());
-        }
     }
 
     /// Takes doorbells that have come, without waiting.

@@ -27,7 +27,7 @@ def run(case):
     server = case.server("nginx", "-c", configuration, ready=front)
     for what, at in (("files", "http://localhost"), ("the upstream", "http://localhost/back")):
         curl = ["curl", "-sS", "--fail", "--unix-socket", front]
-        with case.ring(f"{what} by a UNIX socket", 1_000_000):
+        with case.ring(f"{what} by a UNIX socket", 0):  # one connection each: it may be over before the ring is worth while
             for size in SIZES:
                 case.same(f"{what}: {size} bytes", sha(case.run(*curl, f"{at}/{size}")), sha(case.suite.data(size)))
         several = case.run(*curl, *[f"{at}/{size}" for size in SIZES[:4] * 3])
