@@ -8,7 +8,7 @@
 //! socket     BSD semantics: send, receive, readiness, waiting, options, the end of a connection
 //! net        the host net: publishing a socket and joining its peer
 //! pcb        who talks to whom: protocol control blocks, keys, tables, circuits, reaping
-//! transport  bytes, not addresses: the stream ring and the words that wake a waiter
+//! transport  bytes, not addresses: the stream ring, the record ring, the words that wake a waiter
 //! shm        the arena: region, layout, owners, robust lock, blocks
 //! sys        the host beneath us: real functions, errno, clock, configuration, atomics
 //! ```

@@ -21,8 +21,8 @@ use crate::shm::{Arena, arena};
 
 /// The BSD sockets API over shared memory, for programs that nobody modified.
 ///
-/// Two programs that run with Landline on the same machine, for the same user, exchange the data of their TCP
-/// connections through shared memory. Every other connection stays with the kernel.
+/// Two programs that run with Landline on the same machine, for the same user, exchange the data of their TCP and UNIX
+/// connections, and their UDP datagrams, through shared memory. Everything else stays with the kernel.
 #[derive(Parser)]
 #[command(name = "landline", version, disable_help_subcommand = true, arg_required_else_help = true, after_long_help = environment())]
 struct Cli {
