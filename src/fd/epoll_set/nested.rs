@@ -97,6 +97,10 @@ impl Set {
         for (index, reg) in self.regs.iter_mut().enumerate().filter(|(_, r)| (r.in_use || r.is_parked) && r.fd >= 0) {
             if let Watch::Ring(endpoint) = reg.watch {
                 endpoint.look_at_anchor();
+                if endpoint.is_mailbox() {
+                    // Which takes the doorbells.
+                    endpoint.readiness();
+                }
                 reg.calm(ep, token(index as u32, reg.generation));
             }
         }
