@@ -36,6 +36,9 @@ const KERNEL_EVERY: u64 = 32;
 /// Looks of a spinning receiver between two of the kernel.
 const LOOKS_PER_KERNEL: u32 = 64;
 
+/// One that sleeps among others looks this often, should its wake-up have been lost to one of them.
+const LOOK_NOW_AND_THEN_NS: u64 = 1_000_000_000;
+
 mod send;
 
 use send::has_error;
@@ -110,9 +113,14 @@ fn open(sock: Sock) -> Option<Endpoint> {
     }
     drop(lock);
     let ep = sock.endpoint()?;
-    if stream::begin(ep.rx, sock.arena, sock.me(), ep.link.circuit) != Some(true) {
-        sock.pcb.set(flag::KERNEL_ONLY);
-        return Some(ep);
+    match stream::begin(ep.rx, sock.arena, sock.me(), ep.link.circuit) {
+        Some(true) => {}
+        Some(false) => {
+            sock.pcb.set(flag::KERNEL_ONLY);
+            return Some(ep);
+        }
+        // Another thread is at it.
+        None => return Some(ep),
     }
     // What came before comes first.
     sock.pcb.set(flag::KERNEL_NEWS);
@@ -136,12 +144,15 @@ pub fn pin(sock: Sock) {
 /// Receives a datagram into `sink`; `kernel` makes the program's own call where the kernel has it, with flags besides.
 #[inline]
 pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
-    let ep = if flags & libc::MSG_ERRQUEUE == 0 { mailbox(sock) } else { None };
-    let Some(ep) = ep else {
-        return match without_mailbox(sock, flags, &mut kernel) {
-            Some(ret) => ret,
-            None => receive(sock, sink, flags, kernel),
-        };
+    let ep = loop {
+        match if flags & libc::MSG_ERRQUEUE == 0 { mailbox(sock) } else { None } {
+            Some(ep) => break ep,
+            None => {
+                if let Some(ret) = without_mailbox(sock, flags, &mut kernel) {
+                    return ret;
+                }
+            }
+        }
     };
     if is_confined() && !ep.rx.has_data() {
         return kernel(0).map(Got::Kernel);
@@ -188,7 +199,9 @@ fn without_mailbox(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> R
     let may_get_one = thread::has_siblings() && !sock.pcb.has(flag::KERNEL_ONLY | flag::NOT_ALONE) && flags & libc::MSG_ERRQUEUE == 0;
     if may_get_one && !sock.is_nonblocking(flags) && !is_confined() {
         let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
-        match call::poll_one(sock.fd, POLLIN, deadline) {
+        // What comes to a mailbox that it is given meanwhile may not ring.
+        match call::poll_one(sock.fd, POLLIN, deadline.at_most_ns(LOOK_AGAIN_NS)) {
+            Ok(0) if !deadline.passed() => return None,
             Ok(0) => return Some(Err(Errno::EAGAIN)),
             Ok(_) => {}
             Err(e) => return Some(Err(e)),
@@ -351,7 +364,7 @@ impl Endpoint {
         if self.rx.has_data() {
             return Ok(1);
         }
-        let until = if kernels.is_none() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        let until = deadline.at_most_ns(if kernels.is_none() { LOOK_AGAIN_NS } else { LOOK_NOW_AND_THEN_NS });
         match call::poll_many(&mut fds, until.left(), None) {
             Err(Errno::EINTR) if deadline.is_never() && signal::restarts_calls() => Ok(0),
             ret => ret,
