@@ -879,6 +879,28 @@ static void queued_before_the_first_read(struct conn *c)
 	NONE_IS_THERE(fd);
 }
 
+static void *only_waits(void *gate)
+{
+	char c;
+	(void)!read(*(int *)gate, &c, 1);
+	return NULL;
+}
+
+/* Without a name, and with another thread in the process that might give it one. */
+static void a_receive_without_a_name_times_out(struct conn *c)
+{
+	(void)c;
+	int gate[2], fd = made(AF_INET);
+	char in[4];
+	pthread_t thread;
+	OK(pipe(gate));
+	EQ(pthread_create(&thread, NULL, only_waits, &gate[0]), 0);
+	set_timeout(fd, SO_RCVTIMEO, 200);
+	ERR(recv(fd, in, sizeof in, 0), EAGAIN);
+	OK(close(gate[1]));
+	EQ(pthread_join(thread, NULL), 0);
+}
+
 static void to_oneself(struct conn *c)
 {
 	(void)c;
@@ -925,5 +947,6 @@ static const struct test tests[] = {
 	TEST(a_receiver_that_processes_share, ALONE),
 	TEST(queued_before_the_first_read, ALONE),
 	TEST(to_oneself, ALONE),
+	TEST(a_receive_without_a_name_times_out, ALONE),
 };
 MAIN(tests)

@@ -144,11 +144,14 @@ pub fn pin(sock: Sock) {
 /// Receives a datagram into `sink`; `kernel` makes the program's own call where the kernel has it, with flags besides.
 #[inline]
 pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
+    // Worked out once, however often the way is asked for.
+    let mut until = None;
+    let mut until = || *until.get_or_insert_with(|| Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
     let ep = loop {
         match if flags & libc::MSG_ERRQUEUE == 0 { mailbox(sock) } else { None } {
             Some(ep) => break ep,
             None => {
-                if let Some(ret) = without_mailbox(sock, flags, &mut kernel) {
+                if let Some(ret) = without_mailbox(sock, flags, &mut until, &mut kernel) {
                     return ret;
                 }
             }
@@ -157,7 +160,6 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
     if is_confined() && !ep.rx.has_data() {
         return kernel(0).map(Got::Kernel);
     }
-    let mut until = None;
     loop {
         if ep.is_kernels_turn()
             && let Some(ret) = ep.kernels_next(&mut kernel)
@@ -187,18 +189,22 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
         if !ep.is_peer_here() && spin::briefly(|| ep.rx.has_data()) {
             continue;
         }
-        let until = *until.get_or_insert_with(|| Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
-        ep.await_datagram(until)?;
+        ep.await_datagram(until())?;
     }
 }
 
 /// A receive of a socket that has no mailbox. Where another thread may give it one meanwhile nobody sleeps inside; `None`
 /// where the way is to be asked for again.
 #[cold]
-fn without_mailbox(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Result<Got, Errno>> {
+fn without_mailbox(
+    sock: Sock,
+    flags: c_int,
+    until: &mut impl FnMut() -> Deadline,
+    kernel: &mut impl FnMut(c_int) -> Ret,
+) -> Option<Result<Got, Errno>> {
     let may_get_one = thread::has_siblings() && !sock.pcb.has(flag::KERNEL_ONLY | flag::NOT_ALONE) && flags & libc::MSG_ERRQUEUE == 0;
     if may_get_one && !sock.is_nonblocking(flags) && !is_confined() {
-        let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
+        let deadline = until();
         // What comes to a mailbox that it is given meanwhile may not ring.
         match call::poll_one(sock.fd, POLLIN, deadline.at_most_ns(LOOK_AGAIN_NS)) {
             Ok(0) if !deadline.passed() => return None,

@@ -114,7 +114,7 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
     }
     put_words(&memory, head, header.words());
     // SAFETY: the segment's memory is valid for its size, a power of two; the record fits.
-    if unsafe { !source.send_to(memory.at, memory.bytes as usize, at(&memory, head + HEADER_BYTES), header.bytes as usize) } {
+    if unsafe { !source.send_to(memory.at, memory.bytes as usize, at(&memory, head.wrapping_add(HEADER_BYTES)), header.bytes as usize) } {
         return Err(Refused::Fault);
     }
     if d.control.is_timed.load(Ordering::Relaxed) != 0 {
@@ -122,9 +122,9 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
     }
     stream::count(&d.writer.messages);
     // A read-modify-write, as the fence rule of this floor demands.
-    d.produced.head.swap(head + need, Ordering::SeqCst);
+    d.produced.head.swap(head.wrapping_add(need), Ordering::SeqCst);
     held.release(me.owner());
-    Ok(Pushed::Done(head + need))
+    Ok(Pushed::Done(head.wrapping_add(need)))
 }
 
 /// Takes the next datagram into `sink`, as far as there is room for it; with `peek` it stays. `None` where there is none.
@@ -145,9 +145,9 @@ pub fn pop(
         let tail = d.consumed.tail.load(Ordering::Relaxed);
         let Some((memory, header)) = next(d, arena, tail)? else { return Ok(None) };
         let n = (header.bytes as usize).min(sink.left());
-        let end = tail + record_bytes(u64::from(header.bytes));
+        let end = tail.wrapping_add(record_bytes(u64::from(header.bytes)));
         // SAFETY: as in `push`; `next` has found the record whole.
-        if unsafe { !sink.receive_from(memory.at, memory.bytes as usize, at(&memory, tail + HEADER_BYTES), n) } {
+        if unsafe { !sink.receive_from(memory.at, memory.bytes as usize, at(&memory, tail.wrapping_add(HEADER_BYTES)), n) } {
             if !peek {
                 // It is lost, as the kernel's is.
                 let _ = d.consumed.tail.compare_exchange(tail, end, Ordering::SeqCst, Ordering::Relaxed);
@@ -208,11 +208,11 @@ fn at(memory: &Memory, position: u64) -> usize {
 fn put_words(memory: &Memory, position: u64, words: [u64; HEADER_WORDS]) {
     for (i, word) in words.into_iter().enumerate() {
         // SAFETY: within the segment's memory, and aligned: positions are multiples of eight.
-        unsafe { memory.at.add(at(memory, position + 8 * i as u64) & !7).cast::<u64>().write_volatile(word) };
+        unsafe { memory.at.add(at(memory, position.wrapping_add(8 * i as u64)) & !7).cast::<u64>().write_volatile(word) };
     }
 }
 
 fn words(memory: &Memory, position: u64) -> [u64; HEADER_WORDS] {
     // SAFETY: as in `put_words`.
-    core::array::from_fn(|i| unsafe { memory.at.add(at(memory, position + 8 * i as u64) & !7).cast::<u64>().read_volatile() })
+    core::array::from_fn(|i| unsafe { memory.at.add(at(memory, position.wrapping_add(8 * i as u64)) & !7).cast::<u64>().read_volatile() })
 }

@@ -260,7 +260,7 @@ fn make_room(sock: Sock, target: Name, mailbox: &Mailbox, bytes: u64, push: impl
             Ok(Pushed::Full) if !has_waited && ring.consumed.tail.load(Ordering::Relaxed) != Seen::of(target).full_tail => {
                 has_waited = true;
                 let enough = mailbox.queue_bytes() / 2;
-                spin::until(peer, || ring.queued().is_none_or(|n| n + need <= enough.max(need)));
+                spin::until(peer, || ring.queued().is_none_or(|n| n.saturating_add(need) <= enough.max(need)));
             }
             other => return other,
         }
