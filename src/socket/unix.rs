@@ -58,12 +58,10 @@ pub fn seek_peer(sock: Sock) {
 #[cold]
 fn ask_for_peer(sock: Sock) {
     let Some(inode) = sock.pcb.addresses().local.inode() else { return };
-    if let Some(UnixSocket::Held { peer: 1.. }) = diag::unix_socket(inode, sock.pcb.cookie.load(Ordering::Relaxed)).inspect(|answer| {
-        if let UnixSocket::Held { peer } = *answer {
-            host::join_inode(sock.arena, sock.index, u64::from(peer));
-        }
-    }) && sock.endpoint().is_none()
-    {
+    let answer = diag::unix_socket(inode, sock.pcb.cookie.load(Ordering::Relaxed));
+    let Some(UnixSocket::Held { peer: peer @ 1.. }) = answer else { return };
+    host::join_inode(sock.arena, sock.index, u64::from(peer));
+    if sock.endpoint().is_none() {
         trace(format_args!("fd {}: the other end is not of this net", sock.fd));
     }
 }

@@ -94,6 +94,30 @@ struct Request {
     cookie: [u32; 2],
 }
 
+impl Request {
+    /// About every socket of a family and a protocol, in whatever state.
+    fn new(flags: u16, family: c_int, protocol: c_int) -> Request {
+        Request {
+            length: size_of::<Request>() as u32,
+            kind: SOCK_DIAG_BY_FAMILY,
+            flags: NLM_F_REQUEST | flags,
+            sequence: 1,
+            port: 0,
+            family: family as u8,
+            protocol: protocol as u8,
+            ext: 0,
+            pad: 0,
+            states: u32::MAX,
+            local_port: [0; 2],
+            remote_port: [0; 2],
+            local: [0; 16],
+            remote: [0; 16],
+            interface: 0,
+            cookie: [u32::MAX; 2],
+        }
+    }
+}
+
 /// One end of a TCP connection, in network byte order.
 #[derive(Clone, Copy)]
 pub struct End {
@@ -116,22 +140,12 @@ pub fn tcp_is_held(inet6: bool, [local, remote]: [End; 2], cookie: u64) -> Optio
         out
     };
     let request = Request {
-        length: size_of::<Request>() as u32,
-        kind: SOCK_DIAG_BY_FAMILY,
-        flags: NLM_F_REQUEST,
-        sequence: 1,
-        port: 0,
-        family: if inet6 { libc::AF_INET6 } else { libc::AF_INET } as u8,
-        protocol: libc::IPPROTO_TCP as u8,
-        ext: 0,
-        pad: 0,
-        states: u32::MAX,
         local_port: local.port.to_be_bytes(),
         remote_port: remote.port.to_be_bytes(),
         local: place(local),
         remote: place(remote),
-        interface: 0,
         cookie: [cookie as u32, (cookie >> 32) as u32],
+        ..Request::new(0, if inet6 { libc::AF_INET6 } else { libc::AF_INET }, libc::IPPROTO_TCP)
     };
     let mut answer = [0u32; 256];
     let words = ask(&request, &mut answer)?;
@@ -211,24 +225,7 @@ fn each_udp_socket_at(port: u16, family: c_int, mut f: impl FnMut(u64)) -> Optio
     if is_confined() {
         return None;
     }
-    let request = Request {
-        length: size_of::<Request>() as u32,
-        kind: SOCK_DIAG_BY_FAMILY,
-        flags: NLM_F_REQUEST | NLM_F_DUMP,
-        sequence: 1,
-        port: 0,
-        family: family as u8,
-        protocol: libc::IPPROTO_UDP as u8,
-        ext: 0,
-        pad: 0,
-        states: u32::MAX,
-        local_port: port.to_be_bytes(),
-        remote_port: [0; 2],
-        local: [0; 16],
-        remote: [0; 16],
-        interface: 0,
-        cookie: [u32::MAX; 2],
-    };
+    let request = Request { local_port: port.to_be_bytes(), ..Request::new(NLM_F_DUMP, family, libc::IPPROTO_UDP) };
     let socket = Diag::ask(&request)?;
     let mut answer = [0u32; 4096];
     loop {
