@@ -2,6 +2,7 @@
 //! a second look or an order away from those and sees the model named with it fail.
 
 mod large;
+mod path;
 mod record;
 mod stream;
 mod wake;
