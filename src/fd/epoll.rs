@@ -13,7 +13,7 @@ use super::table;
 use crate::shm::owner::Me;
 use crate::shm::{Arena, arena, arena::joined};
 use crate::socket::Sock;
-use crate::socket::spin::{self, Peer};
+use crate::socket::spin;
 use crate::socket::wait::LOOK_AGAIN_NS;
 use crate::socket::{datagram, route, stats};
 use crate::sys::clock::Deadline;
@@ -248,6 +248,7 @@ pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadli
 
 fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
     let mut calls = 0u32;
+    let waits = !deadline.is_now();
     loop {
         give_way_to_fork();
         let mut set = instance.lock().ok_or(BUSY)?;
@@ -261,19 +262,19 @@ fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], dea
             }
             continue;
         }
-        let (kernel_first, rings) = (set.is_kernels_turn(), set.has_rings());
+        let (kernel_first, rings) = (set.is_kernels_turn(waits), set.has_rings());
         drop(set);
         calls = calls.wrapping_add(1);
         // What is ready comes before signals: the mask is for a look that finds nothing.
         let mut n = if kernel_first { look_at_kernel(ep, instance, events, 0, None)? } else { 0 };
         n += instance.lock().ok_or(BUSY)?.collect(events.get_mut(n..).unwrap_or(&mut []));
-        if n == 0 && (!kernel_first || mask.is_some()) {
+        if n == 0 && !waits && (!kernel_first || mask.is_some()) {
             n = look_at_kernel(ep, instance, events, 0, mask)?;
             if n == 0 {
                 n = instance.lock().ok_or(BUSY)?.collect(events);
             }
         }
-        if n > 0 || deadline.is_now() {
+        if n > 0 || !waits {
             return Ok(n);
         }
         if rings && calls == 1 {
@@ -337,7 +338,7 @@ fn look_at_kernel(ep: c_int, instance: &Instance, events: &mut [epoll_event], n:
 fn spin(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
     let mut looks = 0u32;
     let mut found: Ret = Ok(0);
-    let peer = if instance.lock().ok_or(BUSY)?.peers_are_here() { Peer::Here } else { Peer::Elsewhere };
+    let peer = instance.lock().ok_or(BUSY)?.peers();
     spin::until(peer, || {
         looks += 1;
         give_way_to_fork();

@@ -17,6 +17,7 @@ use libc::{
 use super::epoll;
 use super::epoll_reg::{ANCHOR_EVENTS, KICK_EVENTS, NOT_IDLE, Progress, Reg, Watch, index_of, is_token, token};
 use super::table::Entry;
+use crate::socket::spin::{self, Peer};
 use crate::socket::{Endpoint, Sock, ready, route};
 use crate::sys::clock::{Deadline, now_ns, ticks};
 use crate::sys::errno::Ret;
@@ -35,6 +36,8 @@ const MANY: usize = 64;
 const MOST_IN_ORDER: usize = 16;
 /// While rings are ready the kernel is looked at this often.
 const KERNEL_EVERY_NS: u64 = 20_000;
+/// Of so many hot sockets the other ends are asked where they wait.
+const PEERS_ASKED: usize = 4;
 /// What may stand beside EPOLLEXCLUSIVE (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 = (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLEXCLUSIVE) as u32 | EPOLLET as u32;
 
@@ -97,11 +100,15 @@ impl Set {
     }
 
     /// Whether the kernel is to be looked at before the rings: now and then, so that neither starves, and
-    /// after a change of registrations, whose echo from the kernel is no news.
-    pub fn is_kernels_turn(&mut self) -> bool {
+    /// after a change of registrations, whose echo from the kernel is no news. Who `waits` with nothing ready on
+    /// the rings looks at it anyway, by going to sleep.
+    pub fn is_kernels_turn(&mut self, waits: bool) -> bool {
         let now = now_ns();
         let due = (self.was_full && self.is_kernels_share()) || now - self.kernel_seen_ns > KERNEL_EVERY_NS;
         self.was_full = false;
+        if due && waits && !self.is_ready_by_rings(NESTED_DEPTH) {
+            return false;
+        }
         if due {
             self.kernel_seen_ns = now;
         }
@@ -508,22 +515,22 @@ impl Set {
         }
     }
 
-    /// Whether those who may answer last ran on this processor.
-    pub fn peers_are_here(&self) -> bool {
-        let cpu = thread::cpu();
-        let mut seen = false;
-        for &i in self.hot.iter().take(4) {
+    /// Where those who may answer last waited; leaves word of this thread for them.
+    pub fn peers(&self) -> Peer {
+        let here = spin::place(self.rings);
+        let mut all = Peer::Elsewhere;
+        for &i in self.hot.iter().take(PEERS_ASKED) {
             if let Some(Watch::Ring(endpoint)) = self.watch(i) {
-                endpoint.tx.produced.cpu.store(cpu, Ordering::Relaxed);
-                endpoint.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
-                let its = endpoint.rx.produced.cpu.load(Ordering::Relaxed);
-                if its != 0 && its != cpu {
-                    return false;
+                match endpoint.mark_place(here) {
+                    0 => {}
+                    its => all = Peer::of(here, its),
                 }
-                seen |= its == cpu;
+                if all == Peer::Elsewhere {
+                    break;
+                }
             }
         }
-        seen
+        all
     }
 }
 

@@ -1,5 +1,7 @@
 //! poll(2) over mixed sets.
 
+use core::cell::Cell;
+
 use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLPRI, POLLRDHUP, c_int, c_short, pollfd, sigset_t};
 
 use super::epoll;
@@ -9,13 +11,19 @@ use crate::socket::spin::{self, Peer};
 use crate::socket::wait::LOOK_AGAIN_NS;
 use crate::socket::{Endpoint, datagram, ready, stats};
 use crate::sys::call;
-use crate::sys::clock::Deadline;
+use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::Ret;
 
 const ALWAYS: c_short = POLLERR | POLLHUP | POLLNVAL;
 const ON_STACK: usize = 64;
 const LOOKS_PER_KERNEL: u32 = 64;
 const DEPTH: u32 = 4;
+/// While rings are ready the kernel is asked about the ends of connections this often.
+const KERNEL_EVERY_NS: u64 = 1_000_000;
+
+thread_local! {
+    static KERNEL_SEEN_NS: Cell<u64> = const { Cell::new(0) };
+}
 
 /// What a descriptor is for a poll.
 #[derive(Clone, Copy)]
@@ -78,6 +86,9 @@ fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadli
     let mut spun = false;
     loop {
         let n = set.look();
+        if n > 0 && !set.needs_kernel() {
+            return Ok(n);
+        }
         if n > 0 || deadline.is_now() {
             // What is ready comes before signals.
             return set.with_kernel(Deadline::NOW, mask.filter(|_| n == 0));
@@ -122,6 +133,21 @@ impl PollSet<'_> {
         n
     }
 
+    /// Whether the kernel knows of something beside what is ready on the rings. Of these alone it knows only what
+    /// befalls the connection itself, and is asked now and then.
+    fn needs_kernel(&self) -> bool {
+        let told_by_kernel = |(f, k): (&pollfd, &Kind)| match k {
+            Kind::Ring(ep) => f.events & (ep.readiness().ask | POLLPRI) != 0,
+            Kind::Kernel => f.fd >= 0,
+            Kind::Epoll(_) => true,
+        };
+        if self.fds.iter().zip(self.kinds.iter()).any(told_by_kernel) {
+            return true;
+        }
+        let now = now_ns();
+        now - KERNEL_SEEN_NS.get() > KERNEL_EVERY_NS
+    }
+
     /// Asks the kernel about the others, and about the ends of connections, until `deadline`; then fills in
     /// everything. Returns how many are ready.
     fn with_kernel(&mut self, deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
@@ -141,6 +167,7 @@ impl PollSet<'_> {
             *r = pollfd { fd: f.fd, events, revents: 0 };
         }
         let ret = call::poll_many(self.real, until.left(), mask);
+        KERNEL_SEEN_NS.set(now_ns());
         if let Err(e) = ret {
             return if self.look() > 0 { self.count() } else { Err(e) };
         }
@@ -221,15 +248,14 @@ impl PollSet<'_> {
 
     /// Looks for a while; `Some` where that decided the call.
     fn spin(&mut self, mask: Option<&sigset_t>) -> Option<Ret> {
-        let cpu = crate::sys::thread::cpu();
+        let rings = self.kinds.iter().filter(|k| matches!(k, Kind::Ring(_))).count();
+        let here = spin::place(rings);
         let mut peer = Peer::Here;
-        let mut rings = 0;
         for k in self.kinds.iter() {
             if let Kind::Ring(ep) = k {
-                rings += 1;
-                let its = ep.mark_cpu(cpu);
-                if its != cpu {
-                    peer = Peer::Elsewhere;
+                match Peer::of(here, ep.mark_place(here)) {
+                    Peer::Here => {}
+                    other => peer = other,
                 }
             }
         }

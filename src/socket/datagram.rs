@@ -305,9 +305,9 @@ impl Endpoint {
     /// # Errors
     /// `EINTR`; `EAGAIN` at the deadline; what the kernel has to say of the socket.
     fn await_datagram(&self, deadline: Deadline) -> Result<(), Errno> {
-        let cpu = thread::cpu();
-        self.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
-        let peer = Peer::of(cpu, self.rx.produced.cpu.load(Ordering::Relaxed));
+        let here = spin::place(1);
+        self.rx.consumed.place.store(here, Ordering::Relaxed);
+        let peer = Peer::of(here, self.rx.produced.place.load(Ordering::Relaxed));
         let mut looks = 0u32;
         let came = spin::until(peer, || {
             looks += 1;

@@ -245,7 +245,7 @@ impl Endpoint {
     /// while we look.
     #[inline(always)]
     pub(super) fn is_peer_here(&self) -> bool {
-        self.rx.produced.cpu.load(Ordering::Relaxed) == self.rx.consumed.cpu.load(Ordering::Relaxed)
+        self.rx.produced.place.load(Ordering::Relaxed) == self.rx.consumed.place.load(Ordering::Relaxed)
     }
 
     /// Who has sent something since it last found nothing waits for an answer, which may come at once: looks

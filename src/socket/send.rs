@@ -216,9 +216,9 @@ impl Endpoint {
             // A small segment is replaced at once: it costs less than waiting for it to be emptied.
             return self.append(class + 1) || stream::has_room_for(wanted, wait::room(self), stream::WHOLE_BYTES);
         }
-        let cpu = thread::cpu();
-        let peer = Peer::of(cpu, self.tx.consumed.cpu.load(Ordering::Relaxed));
-        self.tx.produced.cpu.store(cpu, Ordering::Relaxed);
+        let here = spin::place(1);
+        let peer = Peer::of(here, self.tx.consumed.place.load(Ordering::Relaxed));
+        self.tx.produced.place.store(here, Ordering::Relaxed);
         let enough = (wanted as u64).min(blocks::bytes_of(class) / 4);
         spin::until(peer, || wait::room(self) >= enough) || wait::room(self) >= enough || self.append(COMMON)
     }

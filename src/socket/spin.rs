@@ -5,6 +5,9 @@
 //! failed halves it. A peer that last ran on this very processor cannot answer while we look, and other
 //! programs may need the processor: then the waiter lets others run between its looks, and stops as soon
 //! as one of them keeps the processor for long, since a sleeper is woken sooner than a yielder is resumed.
+//!
+//! Who serves many and is interrupted all the time has their company on its processor: there a look takes the
+//! time of those who would answer, and only sleeping gives them all of it.
 
 use core::cell::Cell;
 
@@ -14,6 +17,9 @@ use crate::sys::{config, sync, thread};
 thread_local! {
     static BUDGET_NS: Cell<u64> = const { Cell::new(u64::MAX) };
     static FAILURES: Cell<u32> = const { Cell::new(0) };
+    static CROWD: Cell<Crowd> = const { Cell::new(Crowd { since_ns: 0, switches: 0, is_there: false }) };
+    /// Yields that another took.
+    static GIVEN_WAY: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Looks between two readings of the clock.
@@ -37,6 +43,41 @@ const PATIENCE: u32 = 8;
 const PROBE_EVERY: u32 = 32;
 const LEAST_NS: u64 = 1_000;
 
+/// Who was interrupted this often in a millisecond is in a crowd.
+const CROWDED: u64 = 4;
+const CROWD_LOOK_NS: u64 = 1_000_000;
+
+/// What a thread knows of those that take its processor.
+#[derive(Clone, Copy)]
+struct Crowd {
+    since_ns: u64,
+    /// Interruptions until then.
+    switches: u64,
+    is_there: bool,
+}
+
+/// Whether this thread was interrupted often of late.
+fn is_crowded() -> bool {
+    let crowd = CROWD.get();
+    let now = now_ns();
+    if now - crowd.since_ns < CROWD_LOOK_NS {
+        return crowd.is_there;
+    }
+    let switches = thread::involuntary_switches().saturating_sub(GIVEN_WAY.get());
+    let is_there = switches.saturating_sub(crowd.switches) * CROWD_LOOK_NS > CROWDED * (now - crowd.since_ns) && crowd.since_ns > 0;
+    CROWD.set(Crowd { since_ns: now, switches, is_there });
+    is_there
+}
+
+const IN_CROWD: u32 = 1 << 31;
+
+/// Where this thread waits for `peers` others, to be left for each of them: its processor plus one, and whether
+/// there is a crowd.
+#[inline]
+pub fn place(peers: usize) -> u32 {
+    thread::cpu() | if peers > 1 && is_crowded() { IN_CROWD } else { 0 }
+}
+
 /// What is known about who will answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Peer {
@@ -44,13 +85,19 @@ pub enum Peer {
     Elsewhere,
     /// It last ran on this one.
     Here,
+    /// One of the two is in a crowd.
+    Crowded,
 }
 
 impl Peer {
-    /// From the processors (plus one; 0 unknown) that this end and the other last waited on.
+    /// From where this end and the other (0 unknown) last waited.
     #[inline]
     pub fn of(mine: u32, its: u32) -> Peer {
-        if mine == its { Peer::Here } else { Peer::Elsewhere }
+        match () {
+            () if (mine | its) & IN_CROWD != 0 => Peer::Crowded,
+            () if mine == its => Peer::Here,
+            () => Peer::Elsewhere,
+        }
     }
 }
 
@@ -92,6 +139,9 @@ pub fn until(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
     if ready() {
         return true;
     }
+    if peer == Peer::Crowded {
+        return false;
+    }
     if peer == Peer::Elsewhere {
         for _ in 0..LOOKS {
             pause();
@@ -129,6 +179,13 @@ fn longer(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
     paid
 }
 
+/// Counts a yield after which the thread was `away` for so long.
+fn gave_way(away_ns: u64) {
+    if away_ns >= ALONE_NS {
+        GIVEN_WAY.set(GIVEN_WAY.get() + 1);
+    }
+}
+
 /// What came of handing the processor over.
 enum Yielded {
     ToPeer,
@@ -144,11 +201,12 @@ fn yielding(ready: &mut impl FnMut() -> bool) -> Yielded {
     let mut alone = 0;
     for _ in 0..YIELDS {
         thread::yield_now();
+        let now = now_ns();
+        let away = now - before;
+        gave_way(away);
         if ready() {
             return Yielded::ToPeer;
         }
-        let now = now_ns();
-        let away = now - before;
         if away > TAKEN_NS {
             return Yielded::InVain;
         }
@@ -178,11 +236,12 @@ fn looking(budget_ns: u64, ready: &mut impl FnMut() -> bool) -> bool {
         }
         if now - yielded > YIELD_EVERY_NS {
             thread::yield_now();
+            yielded = now_ns();
+            away += yielded - now;
+            gave_way(yielded - now);
             if ready() {
                 return true;
             }
-            yielded = now_ns();
-            away += yielded - now;
             if yielded - now > TAKEN_NS {
                 return false;
             }

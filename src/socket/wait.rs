@@ -15,7 +15,7 @@ use crate::sys::errno::{Ret, preserved};
 use crate::sys::futex::PiLock;
 use crate::sys::mailbox::{self, Mailbox};
 use crate::sys::signal;
-use crate::sys::{Errno, call, thread};
+use crate::sys::{Errno, call};
 use crate::transport::direction::Path;
 use crate::transport::notifier::notifier;
 use crate::transport::stream;
@@ -49,10 +49,10 @@ impl Endpoint {
     /// # Errors
     /// `EINTR`, or `EAGAIN` at the deadline.
     pub fn wait_readable(&self, need: u64, deadline: Deadline, restarts: bool) -> Result<(), Errno> {
-        let cpu = thread::cpu();
-        self.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
-        let peer = Peer::of(cpu, self.rx.produced.cpu.load(Ordering::Relaxed));
-        self.tx.produced.cpu.store(cpu, Ordering::Relaxed);
+        let here = spin::place(1);
+        self.rx.consumed.place.store(here, Ordering::Relaxed);
+        let peer = Peer::of(here, self.rx.produced.place.load(Ordering::Relaxed));
+        self.tx.produced.place.store(here, Ordering::Relaxed);
         if spin::until(peer, || self.is_readable(need)) {
             return Ok(());
         }
@@ -130,9 +130,9 @@ impl Endpoint {
     /// # Errors
     /// As for `wait_readable`.
     pub fn wait_writable(&self, wake_at: u64, deadline: Deadline) -> Result<(), Errno> {
-        let cpu = thread::cpu();
-        self.tx.produced.cpu.store(cpu, Ordering::Relaxed);
-        let peer = Peer::of(cpu, self.tx.consumed.cpu.load(Ordering::Relaxed));
+        let here = spin::place(1);
+        self.tx.produced.place.store(here, Ordering::Relaxed);
+        let peer = Peer::of(here, self.tx.consumed.place.load(Ordering::Relaxed));
         if spin::until(peer, || self.has_room(wake_at)) {
             return Ok(());
         }
@@ -256,11 +256,11 @@ impl Endpoint {
         self.pass_on();
     }
 
-    /// Leaves the processor this thread runs on for the other end; returns where that last ran.
-    pub fn mark_cpu(&self, cpu: u32) -> u32 {
-        self.tx.produced.cpu.store(cpu, Ordering::Relaxed);
-        self.rx.consumed.cpu.store(cpu, Ordering::Relaxed);
-        self.rx.produced.cpu.load(Ordering::Relaxed)
+    /// Leaves word for the other end that this thread waits `here`; returns where that last waited (`spin::place`).
+    pub fn mark_place(&self, here: u32) -> u32 {
+        self.tx.produced.place.store(here, Ordering::Relaxed);
+        self.rx.consumed.place.store(here, Ordering::Relaxed);
+        self.rx.produced.place.load(Ordering::Relaxed)
     }
 
     /// Says that a sender waits until the tail has come to `wake_at`; it must look once more before it sleeps.

@@ -157,6 +157,20 @@ pub fn yield_now() {
     unsafe { libc::sched_yield() };
 }
 
+/// How often the kernel has given this thread's processor to another although the thread wanted to go on
+/// (getrusage(2), `ru_nivcsw`); a yield that another took counts as well.
+pub fn involuntary_switches() -> u64 {
+    if is_confined() {
+        return 0;
+    }
+    let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage writes the structure, which zeroes fill well enough should it refuse.
+    unsafe {
+        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        usage.assume_init().ru_nivcsw as u64
+    }
+}
+
 /// Whether thread `tid` of process `pid` exists (tgkill(2) with signal 0).
 pub fn exists(pid: u32, tid: u32) -> bool {
     if is_confined() {

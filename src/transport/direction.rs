@@ -93,8 +93,8 @@ pub struct Produced {
     pub segment: AtomicU32,
     /// 1 once the sender has shut the direction down: end of file after `head`.
     pub fin: AtomicU32,
-    /// The processor that the sender last waited on, plus one.
-    pub cpu: AtomicU32,
+    /// Where the sender last waited (`socket::spin::place`).
+    pub place: AtomicU32,
     /// When something last came (`sys::clock::ticks`), where `Control::is_timed` asks for that.
     pub came_at: AtomicU64,
     /// Doorbells ever rung, where they are counted (AF_UNIX).
@@ -129,8 +129,8 @@ pub struct Consumed {
     pub tail: AtomicU64,
     /// The segment that `tail` lies in.
     pub segment: AtomicU32,
-    /// The processor that the receiver last waited on, plus one.
-    pub cpu: AtomicU32,
+    /// Where the receiver last waited (`socket::spin::place`).
+    pub place: AtomicU32,
     /// Doorbells ever taken from the anchor, or about to be.
     pub rings_taken: AtomicU64,
 }
@@ -218,9 +218,9 @@ impl Direction {
         for word in [
             &self.produced.segment,
             &self.produced.fin,
-            &self.produced.cpu,
+            &self.produced.place,
             &self.consumed.segment,
-            &self.consumed.cpu,
+            &self.consumed.place,
             &self.control.path,
             &self.control.deaf,
             &self.control.is_timed,

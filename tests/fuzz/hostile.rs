@@ -396,7 +396,7 @@ impl World {
             &d.control.kernel_bytes,
             &d.control.urgent,
         ];
-        let counts = [&d.produced.segment, &d.consumed.segment, &d.produced.fin, &d.produced.cpu, &d.consumed.cpu];
+        let counts = [&d.produced.segment, &d.consumed.segment, &d.produced.fin, &d.produced.place, &d.consumed.place];
         match input.below(25) as usize {
             n @ 0..16 => Self::put64(words[n], input),
             n @ 16..21 => Self::put32(counts[n - 16], input),

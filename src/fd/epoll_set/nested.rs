@@ -116,7 +116,7 @@ impl Set {
         call::poll_one(self.ep, libc::POLLIN, Deadline::NOW).is_ok_and(|bits| bits & libc::POLLIN != 0)
     }
 
-    fn is_ready_by_rings(&mut self, depth: u32) -> bool {
+    pub(super) fn is_ready_by_rings(&mut self, depth: u32) -> bool {
         self.take_news();
         let regs = &mut self.regs;
         self.hot.iter().any(|&i| regs.get_mut(i as usize).is_some_and(|r| r.look() != 0))
