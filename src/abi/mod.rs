@@ -72,6 +72,7 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     let_go();
     crate::sys::thread::forget();
+    crate::socket::sleepers::forget_others();
     crate::shm::owner::forget();
 }
 

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use libc::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, c_int};
 
 use crate::pcb::block::flag;
-use crate::socket::{Endpoint, Sock};
+use crate::socket::{Endpoint, Sock, sleepers};
 use crate::sys::call;
 use crate::sys::clock::Deadline;
 use crate::transport::notifier;
@@ -232,20 +232,18 @@ impl Reg {
     /// Asks for the next news. False if there is something to report at once.
     pub fn arm(&mut self, number: u32, index: u32) -> bool {
         let Watch::Ring(endpoint) = self.watch else { return true };
-        if number == 0 || index >= notifier::BITS {
+        let has_bit = number != 0 && index < notifier::BITS;
+        if !has_bit || !endpoint.rx.control.readable.arm(number, index) {
             // No bit to be had: the doorbell is rung for every arrival.
+            sleepers::has_loop();
             endpoint.rx.control.readable.declare_asleep();
-        } else {
-            endpoint.rx.control.readable.arm(number, index);
         }
         self.is_armed = true;
         self.idle_head = NOT_IDLE;
         if self.events & EPOLLOUT as u32 != 0 && (!endpoint.is_writable() || endpoint.sock.pcb.has(flag::NO_SPACE)) {
             endpoint.tx.writer.wake_at.store(endpoint.wake_point(), Ordering::SeqCst);
-            if number == 0 || index >= notifier::BITS {
+            if !has_bit || !endpoint.tx.control.writable.arm(number, index) {
                 endpoint.tx.control.writable.declare_asleep();
-            } else {
-                endpoint.tx.control.writable.arm(number, index);
             }
         }
         self.look() == 0

@@ -7,6 +7,7 @@ use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLPRI, POLLRDHUP, c_int, c_shor
 use super::epoll;
 use super::table::{self, Entry};
 use crate::pcb::block::flag;
+use crate::socket::sleepers::Sleeper;
 use crate::socket::spin::{self, Peer};
 use crate::socket::wait::LOOK_AGAIN_NS;
 use crate::socket::{Endpoint, datagram, ready, stats};
@@ -99,9 +100,11 @@ fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadli
                 return ret;
             }
         }
+        let asleep = Sleeper::new();
         set.declare(true);
         let ret = if set.look() > 0 { set.with_kernel(Deadline::NOW, None) } else { set.sleep(deadline, mask) };
         set.declare(false);
+        drop(asleep);
         if ret != Ok(0) || deadline.passed() {
             return ret;
         }

@@ -12,6 +12,7 @@ use super::handle::{Endpoint, Sock};
 use super::options;
 use super::ready::Readiness;
 use super::route::PATH_CHANGES;
+use super::sleepers::Sleeper;
 use super::spin::{self, Peer};
 use super::stats::{self, COUNTERS, add};
 use super::wait::LOOK_AGAIN_NS;
@@ -284,7 +285,7 @@ impl Endpoint {
         if !self.may_have_company() {
             return;
         }
-        self.rx.control.readable.declare_asleep();
+        self.ring_for_others();
         if self.reader_role().is_held() && self.rx.has_data() {
             mailbox::poke(self.sock.pcb.cookie.load(Ordering::Relaxed));
         }
@@ -333,6 +334,7 @@ impl Endpoint {
     }
 
     fn sleep_for_datagram(&self, deadline: Deadline) -> Result<(), Errno> {
+        let _asleep = Sleeper::new();
         self.rx.control.readable.declare_asleep();
         if self.rx.has_data() {
             self.reader_awakes();

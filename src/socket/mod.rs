@@ -13,6 +13,7 @@ pub mod ready;
 pub mod recv;
 pub mod route;
 pub mod send;
+pub mod sleepers;
 pub mod spin;
 pub mod stats;
 pub mod transfer;

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use libc::{POLLERR, POLLHUP, POLLIN, POLLPRI, POLLRDHUP, c_short, pollfd};
 
 use super::handle::{Endpoint, Sock};
+use super::sleepers::{self, Sleeper};
 use super::spin::{self, Peer};
 use super::stats;
 use crate::pcb::block::flag;
@@ -15,7 +16,7 @@ use crate::sys::errno::{Ret, preserved};
 use crate::sys::futex::PiLock;
 use crate::sys::mailbox::{self, Mailbox};
 use crate::sys::signal;
-use crate::sys::{Errno, call};
+use crate::sys::{Errno, call, thread};
 use crate::transport::direction::Path;
 use crate::transport::notifier::notifier;
 use crate::transport::stream;
@@ -69,6 +70,7 @@ impl Endpoint {
     }
 
     fn sleep_readable(&self, need: u64, deadline: Deadline, restarts: bool) -> Result<(), Errno> {
+        let _asleep = Sleeper::new();
         self.rx.control.readable.declare_asleep();
         if self.is_readable(need) {
             self.reader_awakes();
@@ -118,11 +120,15 @@ impl Endpoint {
         } else {
             call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT)
         };
-        if self.may_have_company() {
-            // It may have been meant for others as well, who sleep on: what comes next rings again.
+        self.ring_for_others();
+        taken
+    }
+
+    /// A doorbell that was taken may have been meant for others as well, who sleep on: what comes next rings again.
+    pub(super) fn ring_for_others(&self) {
+        if self.sock.pcb.has(flag::SHARED) || (thread::has_siblings() && sleepers::are_there()) {
             self.rx.control.readable.declare_asleep();
         }
-        taken
     }
 
     /// Blocks until the tail of the sending direction has come to `wake_at`, or sending makes no sense any more.
@@ -345,9 +351,7 @@ impl Endpoint {
             return;
         }
         self.look_at_anchor_now(events);
-        if self.may_have_company() {
-            self.rx.control.readable.declare_asleep();
-        }
+        self.ring_for_others();
     }
 
     fn look_at_anchor_now(&self, events: c_short) {

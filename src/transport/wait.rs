@@ -64,20 +64,23 @@ impl WaitWord {
         self.0.fetch_and(!SLEEPS, Ordering::SeqCst);
     }
 
-    /// Asks for `bit` of `notifier` at the next news; for the doorbell where another registration has asked
-    /// already. The caller must look once more afterwards.
-    pub fn arm(&self, notifier: u32, bit: u32) {
+    /// Asks for `bit` of `notifier` at the next news; for the doorbell, and false, where another registration has
+    /// asked already. The caller must look once more afterwards.
+    pub fn arm(&self, notifier: u32, bit: u32) -> bool {
         let wish = ARMED | u64::from(notifier & 0xffff) << 16 | u64::from(bit) << 32;
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
             let kept = now & (SLEEPS | ALWAYS);
-            let next = if now & ARMED == 0 || now == wish | kept { wish | kept } else { now | SLEEPS };
+            let is_free = now & ARMED == 0 || now == wish | kept;
+            let next = if is_free { wish | kept } else { now | SLEEPS };
             match self.0.compare_exchange(now, next, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => break,
+                Ok(_) => {
+                    fence_after_rmw();
+                    return is_free;
+                }
                 Err(seen) => now = seen,
             }
         }
-        fence_after_rmw();
     }
 
     /// Asks for what `other` asks for. The caller must look once more afterwards.

@@ -410,8 +410,8 @@ impl World {
                 let off = self.offset(core::ptr::from_ref(&d.control).cast()) + 8 * input.below(6);
                 self.put_at(off, true, input);
             }
-            23 => d.control.readable.arm(input.below(12) as u32, input.value(0) as u32),
-            _ => d.control.writable.arm(input.value(0) as u32, input.value(0) as u32),
+            23 => drop(d.control.readable.arm(input.below(12) as u32, input.value(0) as u32)),
+            _ => drop(d.control.writable.arm(input.value(0) as u32, input.value(0) as u32)),
         }
     }
 
