@@ -225,18 +225,30 @@ struct async {
 	pthread_t thread;
 };
 
-/* Bytes this process has sent through the ring; -1 without the library. */
-long ring_bytes(void)
+/* A counter of this process (struct landline_stats); -1 without the library. */
+static long counter(size_t number)
 {
 	typedef int (*stats_function)(void *, size_t);
 	stats_function stats;
 	*(void **)&stats = dlsym(RTLD_DEFAULT, "landline_stats");
 	if (stats == NULL)
 		return -1;
-	uint64_t fields[11] = { 0 };
+	uint64_t fields[12] = { 0 };
 	if (stats(fields, sizeof fields) < 0)
 		return -2;
-	return (long)fields[0];
+	return (long)fields[number];
+}
+
+/* Bytes this process has sent through the ring; -1 without the library. */
+long ring_bytes(void)
+{
+	return counter(0);
+}
+
+/* Doorbells this process has rung; -1 without the library. */
+long doorbells(void)
+{
+	return counter(8);
 }
 
 static long produce(int fd, uint64_t offset, size_t length)

@@ -156,6 +156,8 @@ socklen_t loopback(int af, uint16_t port, struct sockaddr_storage *addr);
 uint16_t port_of(const struct sockaddr_storage *addr);
 
 /* What the other end does. Each returns what the call returned there, with its errno. */
+/* Doorbells this process has rung; -1 without the library. */
+long doorbells(void);
 long peer_send(struct conn *c, const void *data, size_t length, int flags);
 long peer_send_all(struct conn *c, const void *data, size_t length);
 long peer_recv(struct conn *c, void *data, size_t length, int flags);
