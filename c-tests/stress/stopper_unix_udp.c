@@ -2,16 +2,18 @@
  * stopper_unix_udp [-n rounds] [-t limit_ms] [-s seed]
  *
  * One of several processes that talk over UDP and AF_UNIX is stopped (SIGSTOP) at a random moment. A sender that is
- * stopped must not keep other senders and their receiver from talking, a receiver that is stopped not those who
- * send to it, and whoever is at the other end of a stopped one's stream must get on without it. Within the limit
- * (1000 ms) all of them have done some more; once it goes on, so does everything.
+ * stopped must not keep other senders and their receiver from talking, nor a receiver from closing its socket, a
+ * receiver that is stopped not those who send to it, and whoever is at the other end of a stopped one's stream must get
+ * on without it. Within the limit (3000 ms) all of them have done some more; once it goes on, so does everything.
  */
 #include "stress.h"
 
-enum { RECEIVER, SENDER_1, SENDER_2, WRITER, READER, PAIRS, PROCESSES };
-static const char *const names[] = { "receiver", "sender", "other sender", "writer", "reader", "maker of pairs" };
+enum { RECEIVER, SENDER_1, SENDER_2, WRITER, READER, PAIRS, CLOSER, FLOODER, PROCESSES };
+static const char *const names[] = { "receiver", "sender", "other sender", "writer", "reader", "maker of pairs", "one that closes",
+				     "one that floods" };
 
 static volatile uint64_t *beats;
+static volatile uint16_t *flooded;
 static uint16_t port;
 static int receiver, pair[2];
 static char room[1 << 16];
@@ -109,6 +111,32 @@ static void makes_pairs(void)
 	}
 }
 
+/* Opens a socket, hears a little of the one that floods it, and closes it. */
+static void closes(void)
+{
+	for (;;) {
+		uint16_t own = 0;
+		int fd = udp_at(&own);
+		*flooded = own;
+		for (int64_t end = now_ms() + 3; now_ms() < end;)
+			recv(fd, room, sizeof room, MSG_DONTWAIT);
+		close(fd);
+		beats[CLOSER]++;
+	}
+}
+
+/* Is hardly ever stopped elsewhere than in the middle of a large datagram. */
+static void floods(void)
+{
+	uint16_t own = 0;
+	int fd = udp_at(&own);
+	for (;;) {
+		struct sockaddr_in to = loopback(*flooded);
+		sendto(fd, room, 60000, 0, (struct sockaddr *)&to, sizeof to);
+		beats[FLOODER]++;
+	}
+}
+
 static pid_t start(void (*body)(void), uint64_t seed)
 {
 	pid_t pid = (pid_t)MUST(fork());
@@ -122,7 +150,7 @@ static pid_t start(void (*body)(void), uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	int rounds = 100, limit_ms = 1000, option, failures = 0;
+	int rounds = 100, limit_ms = 3000, option, failures = 0;
 	uint64_t seed = 1;
 	while ((option = getopt(argc, argv, "n:t:s:")) != -1)
 		switch (option) {
@@ -133,9 +161,11 @@ int main(int argc, char **argv)
 		}
 	dice_state = seed;
 	beats = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	flooded = (volatile uint16_t *)&beats[PROCESSES];
+	*flooded = 9;
 	receiver = udp_at(&port);
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	void (*const bodies[])(void) = { receives, sends_1, sends_2, writes, reads, makes_pairs };
+	void (*const bodies[])(void) = { receives, sends_1, sends_2, writes, reads, makes_pairs, closes, floods };
 	pid_t pids[PROCESSES];
 	for (int i = 0; i < PROCESSES; i++)
 		pids[i] = start(bodies[i], mix(seed + (uint64_t)i));
