@@ -7,6 +7,7 @@ use libc::{POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLPRI, POLLRDHUP, c_int, c_shor
 use super::epoll;
 use super::table::{self, Entry};
 use crate::pcb::block::flag;
+use crate::socket::crowd;
 use crate::socket::sleepers::Sleeper;
 use crate::socket::spin::{self, Peer};
 use crate::socket::wait::LOOK_AGAIN_NS;
@@ -252,7 +253,7 @@ impl PollSet<'_> {
     /// Looks for a while; `Some` where that decided the call.
     fn spin(&mut self, mask: Option<&sigset_t>) -> Option<Ret> {
         let rings = self.kinds.iter().filter(|k| matches!(k, Kind::Ring(_))).count();
-        let here = spin::place(rings);
+        let here = crowd::place(rings);
         let mut peer = Peer::Here;
         for k in self.kinds.iter() {
             if let Kind::Ring(ep) = k {
@@ -283,7 +284,11 @@ impl PollSet<'_> {
             }
             false
         });
-        ret.or_else(|| (self.look() > 0).then(|| self.with_kernel(Deadline::NOW, None)))
+        ret.or_else(|| match self.look() {
+            0 => None,
+            _ if self.needs_kernel() => Some(self.with_kernel(Deadline::NOW, None)),
+            n => Some(Ok(n)),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use core::net::IpAddr;
 use core::sync::atomic::Ordering;
 use libc::{MSG_DONTWAIT, MSG_PEEK, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND, POLLWRNORM, c_int, pollfd};
 
+use super::crowd;
 use super::handle::{Endpoint, Sock};
 use super::options;
 use super::ready::Readiness;
@@ -306,7 +307,7 @@ impl Endpoint {
     /// # Errors
     /// `EINTR`; `EAGAIN` at the deadline; what the kernel has to say of the socket.
     fn await_datagram(&self, deadline: Deadline) -> Result<(), Errno> {
-        let here = spin::place(1);
+        let here = crowd::place(1);
         self.rx.consumed.place.store(here, Ordering::Relaxed);
         let peer = Peer::of(here, self.rx.produced.place.load(Ordering::Relaxed));
         let mut looks = 0u32;

@@ -4,6 +4,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod crowd;
 pub mod datagram;
 pub mod end;
 pub mod handle;

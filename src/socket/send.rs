@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 use libc::{MSG_NOSIGNAL, MSG_OOB, c_int};
 
+use super::crowd;
 use super::handle::{Endpoint, Sock};
 use super::route::{self, TxRoute};
 use super::spin::{self, Peer};
@@ -216,7 +217,7 @@ impl Endpoint {
             // A small segment is replaced at once: it costs less than waiting for it to be emptied.
             return self.append(class + 1) || stream::has_room_for(wanted, wait::room(self), stream::WHOLE_BYTES);
         }
-        let here = spin::place(1);
+        let here = crowd::place(1);
         let peer = Peer::of(here, self.tx.consumed.place.load(Ordering::Relaxed));
         self.tx.produced.place.store(here, Ordering::Relaxed);
         let enough = (wanted as u64).min(blocks::bytes_of(class) / 4);

@@ -5,25 +5,20 @@
 //! failed halves it. A peer that last ran on this very processor cannot answer while we look, and other
 //! programs may need the processor: then the waiter lets others run between its looks, and stops as soon
 //! as one of them keeps the processor for long, since a sleeper is woken sooner than a yielder is resumed.
-//!
-//! Who serves many and is interrupted all the time has their company on its processor: there a look takes the
-//! time of those who would answer, and only sleeping gives them all of it.
 
 use core::cell::Cell;
 
+use super::crowd;
 use crate::sys::clock::now_ns;
 use crate::sys::{config, sync, thread};
 
 thread_local! {
     static BUDGET_NS: Cell<u64> = const { Cell::new(u64::MAX) };
     static FAILURES: Cell<u32> = const { Cell::new(0) };
-    static CROWD: Cell<Crowd> = const { Cell::new(Crowd { since_ns: 0, switches: 0, is_there: false }) };
-    /// Yields that another took.
-    static GIVEN_WAY: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Looks between two readings of the clock.
-const LOOKS: u32 = 32;
+pub(super) const LOOKS: u32 = 32;
 /// Looks without a pause between, of one who expects an answer.
 const CLOSE_LOOKS: u32 = 100;
 /// Pauses between two looks.
@@ -35,48 +30,13 @@ const TAKEN_NS: u64 = 60_000;
 /// Yields in a row to processes that may be our peer.
 const YIELDS: u32 = 24;
 /// Who is back from a yield sooner than this had the processor to itself: a switch there and back takes longer.
-const ALONE_NS: u64 = 900;
+pub(super) const ALONE_NS: u64 = 900;
 /// After so many of those in a row the peer is not waiting for this processor, whatever it left word of.
 const ALONE_YIELDS: u32 = 2;
 /// After this many spins in vain only every so many is tried.
 const PATIENCE: u32 = 8;
 const PROBE_EVERY: u32 = 32;
 const LEAST_NS: u64 = 1_000;
-
-/// Who was interrupted this often in a millisecond is in a crowd.
-const CROWDED: u64 = 4;
-const CROWD_LOOK_NS: u64 = 1_000_000;
-
-/// What a thread knows of those that take its processor.
-#[derive(Clone, Copy)]
-struct Crowd {
-    since_ns: u64,
-    /// Interruptions until then.
-    switches: u64,
-    is_there: bool,
-}
-
-/// Whether this thread was interrupted often of late.
-fn is_crowded() -> bool {
-    let crowd = CROWD.get();
-    let now = now_ns();
-    if now - crowd.since_ns < CROWD_LOOK_NS {
-        return crowd.is_there;
-    }
-    let switches = thread::involuntary_switches().saturating_sub(GIVEN_WAY.get());
-    let is_there = switches.saturating_sub(crowd.switches) * CROWD_LOOK_NS > CROWDED * (now - crowd.since_ns) && crowd.since_ns > 0;
-    CROWD.set(Crowd { since_ns: now, switches, is_there });
-    is_there
-}
-
-const IN_CROWD: u32 = 1 << 31;
-
-/// Where this thread waits for `peers` others, to be left for each of them: its processor plus one, and whether
-/// there is a crowd.
-#[inline]
-pub fn place(peers: usize) -> u32 {
-    thread::cpu() | if peers > 1 && is_crowded() { IN_CROWD } else { 0 }
-}
 
 /// What is known about who will answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +47,8 @@ pub enum Peer {
     Here,
     /// One of the two is in a crowd.
     Crowded,
+    /// One of the two is in so large a crowd that its turn takes long to come round.
+    AmongMany,
 }
 
 impl Peer {
@@ -94,7 +56,8 @@ impl Peer {
     #[inline]
     pub fn of(mine: u32, its: u32) -> Peer {
         match () {
-            () if (mine | its) & IN_CROWD != 0 => Peer::Crowded,
+            () if (mine | its) & crowd::TOO_LARGE != 0 => Peer::AmongMany,
+            () if (mine | its) & crowd::IS_THERE != 0 => Peer::Crowded,
             () if mine == its => Peer::Here,
             () => Peer::Elsewhere,
         }
@@ -103,17 +66,22 @@ impl Peer {
 
 /// The time between two looks: each takes the line away from its writer, who may have more to say.
 #[inline(always)]
-fn pause() {
+pub(super) fn pause() {
     for _ in 0..PAUSES {
         sync::spin_hint();
     }
 }
 
-/// Whether there is one processor alone; asked once.
-pub fn single_processor() -> bool {
+/// How many processors there are; asked once.
+pub fn online_cpus() -> usize {
     use once_cell::sync::OnceCell;
-    static SINGLE: OnceCell<bool> = OnceCell::new();
-    *SINGLE.get_or_init(|| thread::online_cpus() <= 1)
+    static CPUS: OnceCell<usize> = OnceCell::new();
+    *CPUS.get_or_init(|| thread::online_cpus() as usize)
+}
+
+/// Whether there is one processor alone.
+pub fn single_processor() -> bool {
+    online_cpus() <= 1
 }
 
 /// Looks closely for about a microsecond.
@@ -139,7 +107,7 @@ pub fn until(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
     if ready() {
         return true;
     }
-    if peer == Peer::Crowded {
+    if peer == Peer::AmongMany {
         return false;
     }
     if peer == Peer::Elsewhere {
@@ -161,6 +129,11 @@ fn longer(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
         FAILURES.set(failures.wrapping_add(1));
         return false;
     }
+    if peer == Peer::Crowded && most > 0 {
+        let came = crowd::give_way(&mut ready);
+        FAILURES.set(if matches!(came, Yielded::ToNobody) { failures.wrapping_add(1) } else { 0 });
+        return matches!(came, Yielded::ToPeer);
+    }
     let budget = BUDGET_NS.get().min(most);
     let here = peer == Peer::Here || single_processor();
     let yielded = if here { yielding(&mut ready) } else { Yielded::ToNobody };
@@ -179,15 +152,8 @@ fn longer(peer: Peer, mut ready: impl FnMut() -> bool) -> bool {
     paid
 }
 
-/// Counts a yield after which the thread was `away` for so long.
-fn gave_way(away_ns: u64) {
-    if away_ns >= ALONE_NS {
-        GIVEN_WAY.set(GIVEN_WAY.get() + 1);
-    }
-}
-
 /// What came of handing the processor over.
-enum Yielded {
+pub(super) enum Yielded {
     ToPeer,
     InVain,
     /// Nobody else wants this processor.
@@ -203,7 +169,7 @@ fn yielding(ready: &mut impl FnMut() -> bool) -> Yielded {
         thread::yield_now();
         let now = now_ns();
         let away = now - before;
-        gave_way(away);
+        crowd::gave_way(away);
         if ready() {
             return Yielded::ToPeer;
         }
@@ -238,7 +204,7 @@ fn looking(budget_ns: u64, ready: &mut impl FnMut() -> bool) -> bool {
             thread::yield_now();
             yielded = now_ns();
             away += yielded - now;
-            gave_way(yielded - now);
+            crowd::gave_way(yielded - now);
             if ready() {
                 return true;
             }

@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use libc::{POLLERR, POLLHUP, POLLIN, POLLPRI, POLLRDHUP, c_short, pollfd};
 
+use super::crowd;
 use super::handle::{Endpoint, Sock};
 use super::sleepers::{self, Sleeper};
 use super::spin::{self, Peer};
@@ -50,7 +51,7 @@ impl Endpoint {
     /// # Errors
     /// `EINTR`, or `EAGAIN` at the deadline.
     pub fn wait_readable(&self, need: u64, deadline: Deadline, restarts: bool) -> Result<(), Errno> {
-        let here = spin::place(1);
+        let here = crowd::place(1);
         self.rx.consumed.place.store(here, Ordering::Relaxed);
         let peer = Peer::of(here, self.rx.produced.place.load(Ordering::Relaxed));
         self.tx.produced.place.store(here, Ordering::Relaxed);
@@ -136,7 +137,7 @@ impl Endpoint {
     /// # Errors
     /// As for `wait_readable`.
     pub fn wait_writable(&self, wake_at: u64, deadline: Deadline) -> Result<(), Errno> {
-        let here = spin::place(1);
+        let here = crowd::place(1);
         self.tx.produced.place.store(here, Ordering::Relaxed);
         let peer = Peer::of(here, self.tx.consumed.place.load(Ordering::Relaxed));
         if spin::until(peer, || self.has_room(wake_at)) {
@@ -262,7 +263,7 @@ impl Endpoint {
         self.pass_on();
     }
 
-    /// Leaves word for the other end that this thread waits `here`; returns where that last waited (`spin::place`).
+    /// Leaves word for the other end that this thread waits `here`; returns where that last waited (`crowd::place`).
     pub fn mark_place(&self, here: u32) -> u32 {
         self.tx.produced.place.store(here, Ordering::Relaxed);
         self.rx.consumed.place.store(here, Ordering::Relaxed);
@@ -315,6 +316,7 @@ impl Endpoint {
         if !ring || self.peer_end() != End::Open {
             return;
         }
+        self.tx.produced.place.store(crowd::place_again(), Ordering::Relaxed);
         preserved(|| {
             if self.tx.path() != Path::Ring {
                 self.become_aware();

@@ -93,7 +93,7 @@ pub struct Produced {
     pub segment: AtomicU32,
     /// 1 once the sender has shut the direction down: end of file after `head`.
     pub fin: AtomicU32,
-    /// Where the sender last waited (`socket::spin::place`).
+    /// Where the sender last waited (`socket::crowd::place`).
     pub place: AtomicU32,
     /// When something last came (`sys::clock::ticks`), where `Control::is_timed` asks for that.
     pub came_at: AtomicU64,
@@ -129,7 +129,7 @@ pub struct Consumed {
     pub tail: AtomicU64,
     /// The segment that `tail` lies in.
     pub segment: AtomicU32,
-    /// Where the receiver last waited (`socket::spin::place`).
+    /// Where the receiver last waited (`socket::crowd::place`).
     pub place: AtomicU32,
     /// Doorbells ever taken from the anchor, or about to be.
     pub rings_taken: AtomicU64,

@@ -201,7 +201,7 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
     }
     let bytes = source.left();
     let header = Header { bytes: bytes as u32, port: known.from.port, high: known.from.high, low: known.from.low };
-    mailbox.ring.produced.place.store(spin::place(1), Ordering::Relaxed);
+    mailbox.ring.produced.place.store(crowd::place_again(), Ordering::Relaxed);
     let push = || record::push(mailbox.ring, sock.arena, sock.me(), header, source, mailbox.queue_bytes(), || mailbox.is_open());
     let mut pushed = push();
     if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {
@@ -238,7 +238,7 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
 #[inline(never)]
 fn make_room(sock: Sock, target: Name, mailbox: &Mailbox, bytes: u64, push: impl Fn() -> Result<Pushed, Refused>) -> Result<Pushed, Refused> {
     let (ring, need) = (mailbox.ring, record::record_bytes(bytes));
-    let peer = Peer::of(spin::place(1), ring.consumed.place.load(Ordering::Relaxed));
+    let peer = Peer::of(crowd::place(1), ring.consumed.place.load(Ordering::Relaxed));
     let mut has_waited = false;
     for _ in 0..ATTEMPTS {
         match push() {
