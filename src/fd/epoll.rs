@@ -13,6 +13,7 @@ use super::table;
 use crate::shm::owner::Me;
 use crate::shm::{Arena, arena, arena::joined};
 use crate::socket::Sock;
+use crate::socket::sleepers::{SleepingLoop, looping};
 use crate::socket::spin;
 use crate::socket::wait::LOOK_AGAIN_NS;
 use crate::socket::{datagram, route, stats};
@@ -237,7 +238,7 @@ const BUSY: Errno = Errno::EINTR;
 /// epoll_wait(2) and its kin, into `events`.
 pub fn wait(ep: c_int, number: u32, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>) -> Ret {
     let Some(instance) = instance(number) else { return call::epoll_wait(ep, events, deadline, mask) };
-    let n = wait_for_some(ep, instance, events, deadline, mask)?;
+    let n = looping(|| wait_for_some(ep, instance, events, deadline, mask))?;
     if n > 0
         && let Some(mut set) = instance.lock()
     {
@@ -295,6 +296,7 @@ fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], dea
 
 /// Sleeps in the kernel until something happens; returns how many events that are for the program.
 fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>, rings: bool) -> Ret {
+    let asleep = SleepingLoop::new();
     let ready = instance.lock().ok_or(BUSY)?.prepare_sleep(DEPTH);
     let slept = if ready {
         Ok(0)
@@ -306,6 +308,7 @@ fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: D
         let until = if instance.lock().ok_or(BUSY)?.needs_looks() || may_miss { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         call::epoll_wait(ep, events, until, mask)
     };
+    drop(asleep);
     let mut set = instance.lock().ok_or(BUSY)?;
     set.end_sleep(DEPTH);
     let mut n = set.translate(ep, events, slept?);

@@ -235,7 +235,7 @@ impl Reg {
         let has_bit = number != 0 && index < notifier::BITS;
         if !has_bit || !endpoint.rx.control.readable.arm(number, index) {
             // No bit to be had: the doorbell is rung for every arrival.
-            sleepers::has_loop();
+            sleepers::has_loop_by_words();
             endpoint.rx.control.readable.declare_asleep();
         }
         self.is_armed = true;

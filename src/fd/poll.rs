@@ -93,11 +93,15 @@ fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadli
         }
         if n > 0 || deadline.is_now() {
             // What is ready comes before signals.
-            return set.with_kernel(Deadline::NOW, mask.filter(|_| n == 0));
+            let ret = set.with_kernel(Deadline::NOW, mask.filter(|_| n == 0));
+            // Another thread may have taken what there was.
+            if ret != Ok(0) || deadline.is_now() {
+                return ret;
+            }
         }
         if !spun {
             spun = true;
-            if let Some(ret) = set.spin(mask) {
+            if let Some(ret) = set.spin(mask).filter(|&ret| ret != Ok(0)) {
                 return ret;
             }
         }
