@@ -185,6 +185,21 @@ impl Mailbox {
     }
 }
 
+/// What a thread knows of the others that send to the mailbox it sends to.
+#[derive(Clone, Copy)]
+struct Turn {
+    has_rivals: bool,
+    /// Datagrams since the last of a rival's.
+    sent: u32,
+}
+
+thread_local! {
+    static TURN: Cell<Turn> = const { Cell::new(Turn { has_rivals: false, sent: 0 }) };
+}
+
+/// So many datagrams one sends while others want to.
+const TURN_DATAGRAMS: u32 = 128;
+
 /// Puts a datagram into its receiver's mailbox. `None` where the kernel shall carry it.
 #[inline]
 fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret> {
@@ -220,6 +235,8 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
     };
     add(&COUNTERS.ring_tx_bytes, bytes as u64);
     add(&COUNTERS.ring_tx_messages, 1);
+    let is_next = LAST_TARGET.get().is_some_and(|last| last.sent_at.wrapping_add(record::record_bytes(bytes as u64)) == sent_at);
+    take_turns(is_next);
     LAST_TARGET.set(Some(Known { sent_at, ..known }));
     if let Some(wishes) = mailbox.ring.control.readable.take() {
         let mut rings = wishes.doorbell();
@@ -231,6 +248,23 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
         }
     }
     Some(Ok(bytes))
+}
+
+/// Several that send to one mailbox take turns, or each would have it to itself for as long as the kernel lets it run.
+/// `is_next` where nobody else's datagram came before the last one.
+#[inline]
+fn take_turns(is_next: bool) {
+    let turn = TURN.get();
+    TURN.set(match () {
+        () if !is_next => Turn { has_rivals: true, sent: 0 },
+        () if turn.sent < TURN_DATAGRAMS => Turn { sent: turn.sent + 1, ..turn },
+        () => {
+            if turn.has_rivals {
+                thread::yield_now();
+            }
+            Turn { has_rivals: false, sent: 0 }
+        }
+    });
 }
 
 /// Another segment, or a moment for the receiver: loopback's queue is emptied while the sender is still in the kernel.
