@@ -100,9 +100,6 @@ pub mod flag {
     pub const NOT_ALONE: u32 = 1 << 25;
     /// An earlier datagram through the kernel may have come back with an error.
     pub const ERROR_DUE: u32 = 1 << 26;
-    /// The mailbox was empty when the last datagram had been taken: what has come to it since may have come after some that
-    /// came through the kernel.
-    pub const WAS_EMPTY: u32 = 1 << 27;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }

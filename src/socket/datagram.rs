@@ -10,13 +10,13 @@ use libc::{MSG_DONTWAIT, MSG_PEEK, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP,
 
 use super::crowd;
 use super::handle::{Endpoint, Sock};
-use super::options;
 use super::ready::Readiness;
 use super::route::PATH_CHANGES;
 use super::sleepers::Sleeper;
 use super::spin::{self, Peer};
 use super::stats::{self, COUNTERS, add};
 use super::wait::LOOK_AGAIN_NS;
+use super::{options, recv};
 use crate::pcb::block::flag;
 use crate::pcb::{Address, Key, table};
 use crate::shm::Arena;
@@ -43,7 +43,7 @@ const LOOK_NOW_AND_THEN_NS: u64 = 1_000_000_000;
 
 mod send;
 
-use send::has_error;
+use send::{SENT, has_error};
 pub use send::{provoke_the_dead, send, through_kernel};
 
 /// A datagram from the mailbox.
@@ -170,7 +170,7 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
         }
         if let Some(received) = ep.take_datagram(sink, flags & MSG_PEEK != 0)? {
             if !ep.rx.has_data() {
-                sock.pcb.set(flag::WAS_EMPTY);
+                ep.rx.reader.urgent_seen.store(1, Ordering::Relaxed);
             }
             return Ok(Got::Mailbox(received));
         }
@@ -188,7 +188,7 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
                 None => Err(Errno::EAGAIN),
             };
         }
-        if !ep.is_peer_here() && spin::briefly(|| ep.rx.has_data()) {
+        if !ep.is_peer_here() && ep.looks_for_next() {
             continue;
         }
         ep.await_datagram(until())?;
@@ -231,13 +231,27 @@ impl Endpoint {
     #[inline]
     fn is_kernels_turn(&self) -> bool {
         let pcb = self.sock.pcb;
-        if pcb.has(flag::WAS_EMPTY) {
-            pcb.clear(flag::WAS_EMPTY);
+        if self.rx.reader.urgent_seen.load(Ordering::Relaxed) != 0 {
+            self.rx.reader.urgent_seen.store(0, Ordering::Relaxed);
             if self.rx.has_data() {
                 return true;
             }
         }
         pcb.has(flag::KERNEL_NEWS) || self.rx.reader.messages.load(Ordering::Relaxed) % KERNEL_EVERY == KERNEL_EVERY - 1
+    }
+
+    /// Looks for a datagram for a moment: closely where an answer may come, and where they keep coming to one who only
+    /// listens later and later, since every look costs the sender more than a datagram does.
+    #[inline]
+    fn looks_for_next(&self) -> bool {
+        let reader = &self.rx.reader;
+        let sent = SENT.get();
+        let only_listens = reader.sent_seen.load(Ordering::Relaxed) == sent;
+        let calm_ns = if only_listens { self.rest_calmly() } else { 0 };
+        let found = spin::briefly(|| self.rx.has_data());
+        reader.sent_seen.store(sent, Ordering::Relaxed);
+        reader.calm_ns.store(if only_listens { recv::calmer(calm_ns, found) } else { 0 }, Ordering::Relaxed);
+        found
     }
 
     #[inline]

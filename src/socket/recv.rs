@@ -213,6 +213,15 @@ pub fn from_kernel(sock: Sock, ret: Ret, flags: c_int) -> Option<Ret> {
     (data > 0).then_some(Ok(data as usize))
 }
 
+const LEAST_CALM_NS: u64 = 100;
+const MOST_CALM_NS: u64 = 3_200;
+
+/// How long to rest before the next look, after a rest of `calm_ns` behind which something was `found` or not.
+#[inline(always)]
+pub(super) fn calmer(calm_ns: u64, found: bool) -> u64 {
+    if found { (calm_ns * 2).clamp(LEAST_CALM_NS, MOST_CALM_NS) } else { calm_ns / 2 / LEAST_CALM_NS * LEAST_CALM_NS }
+}
+
 impl Endpoint {
     /// Receives from the ring, after what is left in the kernel.
     #[inline(always)]
@@ -270,16 +279,20 @@ impl Endpoint {
     /// In a stream that keeps coming every look costs the sender more than a message does: while the first
     /// look always finds something it is made later and later, up to a microsecond or two.
     fn look_calmly(&self) -> bool {
-        const LEAST_NS: u64 = 100;
-        const MOST_NS: u64 = 3_200;
-        let calm_ns = self.rx.reader.calm_ns.load(Ordering::Relaxed).min(MOST_NS);
+        let calm_ns = self.rest_calmly();
+        let found = self.rx.has_data();
+        self.rx.reader.calm_ns.store(calmer(calm_ns, found), Ordering::Relaxed);
+        found
+    }
+
+    /// Rests for as long as is worth it before a look; returns how long that was.
+    #[inline(always)]
+    pub(super) fn rest_calmly(&self) -> u64 {
+        let calm_ns = self.rx.reader.calm_ns.load(Ordering::Relaxed).min(MOST_CALM_NS);
         if calm_ns > 0 {
             spin::rest(calm_ns);
         }
-        let found = self.rx.has_data();
-        let next = if found { (calm_ns * 2).clamp(LEAST_NS, MOST_NS) } else { calm_ns / 2 / LEAST_NS * LEAST_NS };
-        self.rx.reader.calm_ns.store(next, Ordering::Relaxed);
-        found
+        calm_ns
     }
 
     #[inline(never)]

@@ -111,9 +111,10 @@ pub struct Reader {
     pub messages: AtomicU64,
     /// Data still to be read from the kernel before the ring, plus one; 0 before it was worked out.
     pub kernel_left: AtomicU64,
-    /// Stream position of the urgent byte's mark and whether it was read: see `Control::urgent`.
+    /// Stream position of the urgent byte's mark and whether it was read: see `Control::urgent`. Of a mailbox, 1 where
+    /// the last datagram left it empty.
     pub urgent_seen: AtomicU64,
-    /// How much the receiver itself had sent when it last found nothing.
+    /// How much the receiver itself had sent when it last found nothing; of a mailbox, the datagrams of its thread.
     pub sent_seen: AtomicU64,
     /// How long a receiver that only listens keeps its eyes shut before it looks, in nanoseconds.
     pub calm_ns: AtomicU64,

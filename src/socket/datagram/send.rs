@@ -77,6 +77,8 @@ impl Seen {
 thread_local! {
     static ALL_KNOWN: [Cell<Option<Known>>; KNOWN] = const { [const { Cell::new(None) }; KNOWN] };
     static LAST_TARGET: Cell<Option<Known>> = const { Cell::new(None) };
+    /// Datagrams that this thread has put into mailboxes.
+    pub(super) static SENT: Cell<u64> = const { Cell::new(0) };
     /// When receivers were last known to live, and how far they had read, by their PCB's number.
     static SEEN: [Cell<Seen>; KNOWN] = const { [const { Cell::new(Seen { target: 0, asked: 0, tail: 0, full_tail: u64::MAX }) }; KNOWN] };
 }
@@ -235,6 +237,7 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
     };
     add(&COUNTERS.ring_tx_bytes, bytes as u64);
     add(&COUNTERS.ring_tx_messages, 1);
+    SENT.set(SENT.get() + 1);
     let is_next = LAST_TARGET.get().is_some_and(|last| last.sent_at.wrapping_add(record::record_bytes(bytes as u64)) == sent_at);
     take_turns(is_next);
     LAST_TARGET.set(Some(Known { sent_at, ..known }));
