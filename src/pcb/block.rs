@@ -100,6 +100,8 @@ pub mod flag {
     pub const NOT_ALONE: u32 = 1 << 25;
     /// An earlier datagram through the kernel may have come back with an error.
     pub const ERROR_DUE: u32 = 1 << 26;
+    /// A doorbell was left on the anchor, for others who may be about to be woken by it.
+    pub const DOORBELL_LEFT: u32 = 1 << 27;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }

@@ -277,7 +277,7 @@ impl Endpoint {
         loop {
             match preserved(|| self.next_in_kernel()) {
                 Ok(Datagram::Doorbell) if self.leaves_doorbells() => return None,
-                Ok(Datagram::Doorbell) => self.others_may_sleep(),
+                Ok(Datagram::Doorbell) => self.tell_others(),
                 Ok(Datagram::Other) => {
                     pcb.set(flag::KERNEL_NEWS);
                     let ret = kernel(MSG_DONTWAIT);
@@ -296,11 +296,11 @@ impl Endpoint {
 
     /// A doorbell that was taken may have been meant for others who sleep on: what comes next rings again, and what has
     /// come already they are woken for.
-    fn others_may_sleep(&self) {
-        if !self.may_have_company() {
+    fn tell_others(&self) {
+        if !self.others_may_sleep() {
             return;
         }
-        self.ring_for_others();
+        self.rx.control.readable.declare_asleep();
         if self.reader_role().is_held() && self.rx.has_data() {
             mailbox::poke(self.sock.pcb.cookie.load(Ordering::Relaxed));
         }
@@ -427,7 +427,7 @@ impl Endpoint {
         loop {
             match self.next_in_kernel() {
                 Ok(Datagram::Doorbell) if self.leaves_doorbells() => return false,
-                Ok(Datagram::Doorbell) => self.others_may_sleep(),
+                Ok(Datagram::Doorbell) => self.tell_others(),
                 Ok(Datagram::Other) => return true,
                 Err(_) => return false,
             }

@@ -322,6 +322,9 @@ impl Endpoint {
             .map_err(|why| self.refused(why))?;
         if n > 0 && !peek {
             self.wake_writer();
+            if self.sock.pcb.has(flag::DOORBELL_LEFT) && !self.rx.has_data() {
+                self.take_left_doorbells();
+            }
         }
         Ok(n)
     }

@@ -316,10 +316,15 @@ impl Endpoint {
 
     /// Takes doorbells from the anchor, and nothing else; returns how many.
     pub(super) fn take_doorbells(&self) -> usize {
+        self.take_doorbells_until(u64::MAX)
+    }
+
+    /// The same of the first `most` ever rung.
+    pub(super) fn take_doorbells_until(&self, most: u64) -> usize {
         let taken = &self.rx.consumed.rings_taken;
         loop {
             let before = taken.load(Ordering::SeqCst);
-            let n = self.rx.produced.rings.load(Ordering::SeqCst).saturating_sub(before).min(call::SCRATCH_BYTES as u64);
+            let n = self.rx.produced.rings.load(Ordering::SeqCst).min(most).saturating_sub(before).min(call::SCRATCH_BYTES as u64);
             if n == 0 || !self.is_past_left() {
                 return 0;
             }

@@ -12,6 +12,7 @@ use super::stats;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::pcb::reap;
+use crate::shm::owner::System;
 use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::{Ret, preserved};
 use crate::sys::futex::PiLock;
@@ -115,21 +116,45 @@ impl Endpoint {
 
     /// Takes doorbells that have come, without waiting.
     fn take_some(&self) -> Ret {
-        let taken = if self.sock.pcb.has(flag::UNIX) {
+        if self.others_may_sleep() {
+            return self.take_among_others();
+        }
+        if self.sock.pcb.has(flag::UNIX) {
             // None may have been for us: data of the kernel's come then.
-            Ok(self.take_doorbells().max(1))
-        } else {
-            call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT)
-        };
-        self.ring_for_others();
-        taken
+            return Ok(self.take_doorbells().max(1));
+        }
+        call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT)
     }
 
-    /// A doorbell that was taken may have been meant for others as well, who sleep on: what comes next rings again.
-    pub(super) fn ring_for_others(&self) {
-        if self.sock.pcb.has(flag::SHARED) || (thread::has_siblings() && sleepers::are_there()) {
-            self.rx.control.readable.declare_asleep();
+    /// Whether others may sleep on this socket.
+    pub(super) fn others_may_sleep(&self) -> bool {
+        self.sock.pcb.has(flag::SHARED) || (thread::has_siblings() && sleepers::are_there())
+    }
+
+    /// Takes the doorbells that are there, unless something is in the ring that others may be about to be woken for: then
+    /// they are left until it is read. One that is rung meanwhile stays in any case.
+    fn take_among_others(&self) -> Ret {
+        let is_unix = self.sock.pcb.has(flag::UNIX);
+        let _held = self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
+        self.sock.pcb.clear(flag::DOORBELL_LEFT);
+        let rung = if is_unix { self.rx.produced.rings.load(Ordering::SeqCst) } else { call::ioctl_int(self.sock.fd, libc::FIONREAD)? as u64 };
+        // What comes from now on rings again.
+        self.rx.control.readable.declare_asleep();
+        if self.rx.has_data() {
+            self.sock.pcb.set(flag::DOORBELL_LEFT);
+            return Ok(1);
         }
+        match rung {
+            _ if is_unix => Ok(self.take_doorbells_until(rung).max(1)),
+            0 => call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT | libc::MSG_PEEK),
+            _ => call::recv_few(self.sock.fd, rung as usize),
+        }
+    }
+
+    /// After the ring was emptied: takes the doorbells that were left for others.
+    #[cold]
+    pub(super) fn take_left_doorbells(&self) {
+        let _ = preserved(|| self.take_among_others());
     }
 
     /// Blocks until the tail of the sending direction has come to `wake_at`, or sending makes no sense any more.
@@ -346,14 +371,32 @@ impl Endpoint {
 
     /// The same where the kernel has told `events` of it: what they do not speak of is not asked for.
     pub fn look_at_anchor_for(&self, events: c_short) {
-        let is_end = events & (POLLRDHUP | POLLHUP | POLLERR) != 0;
-        // What came before the doorbell that was seen shows by now.
-        if self.may_have_company() && !is_end && events & POLLPRI == 0 && self.rx.has_data() && self.reader_role().is_held() {
-            // Others may be about to be woken by the doorbell.
-            return;
+        if self.is_past_kernel() && !self.is_mailbox() && self.others_may_sleep() {
+            preserved(|| self.look_at_anchor_among_others(events));
+        } else {
+            self.look_at_anchor_now(events);
         }
-        self.look_at_anchor_now(events);
-        self.ring_for_others();
+    }
+
+    fn look_at_anchor_among_others(&self, events: c_short) {
+        let is_unix = self.sock.pcb.has(flag::UNIX);
+        if events & POLLPRI != 0 && !is_unix {
+            let _ = call::recv_scratch(self.sock.fd, libc::MSG_OOB | libc::MSG_DONTWAIT);
+        }
+        let mut ret = self.take_among_others();
+        if ret.is_ok() && events & (POLLRDHUP | POLLHUP | POLLERR) != 0 {
+            ret = match is_unix {
+                true if self.peer_end() == End::Open && self.anchor_has_ended() => Ok(0),
+                true => Ok(1),
+                false => call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT | libc::MSG_PEEK),
+            };
+        }
+        match ret {
+            Ok(0) => self.anchor_ended(None),
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(e) => self.anchor_ended(Some(e)),
+        }
+        self.pass_on();
     }
 
     fn look_at_anchor_now(&self, events: c_short) {
