@@ -137,17 +137,22 @@ impl Endpoint {
         let is_unix = self.sock.pcb.has(flag::UNIX);
         let _held = self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
         self.sock.pcb.clear(flag::DOORBELL_LEFT);
-        let rung = if is_unix { self.rx.produced.rings.load(Ordering::SeqCst) } else { call::ioctl_int(self.sock.fd, libc::FIONREAD)? as u64 };
+        let rung = if is_unix {
+            Ok(self.rx.produced.rings.load(Ordering::SeqCst))
+        } else {
+            call::recv_scratch(self.sock.fd, libc::MSG_PEEK | libc::MSG_DONTWAIT).map(|n| n as u64)
+        };
         // What comes from now on rings again.
         self.rx.control.readable.declare_asleep();
-        if self.rx.has_data() {
-            self.sock.pcb.set(flag::DOORBELL_LEFT);
-            return Ok(1);
-        }
         match rung {
-            _ if is_unix => Ok(self.take_doorbells_until(rung).max(1)),
-            0 => call::recv_scratch(self.sock.fd, libc::MSG_DONTWAIT | libc::MSG_PEEK),
-            _ => call::recv_few(self.sock.fd, rung as usize),
+            Ok(1..) if self.rx.has_data() => {
+                self.sock.pcb.set(flag::DOORBELL_LEFT);
+                Ok(1)
+            }
+            Ok(most) if is_unix => Ok(self.take_doorbells_until(most).max(1)),
+            Ok(n @ 1..) => call::recv_few(self.sock.fd, n as usize),
+            Ok(0) => Ok(0),
+            Err(e) => Err(e),
         }
     }
 
