@@ -29,8 +29,8 @@ static INSTANCES: [OnceCell<Instance>; MOST] = [const { OnceCell::new() }; MOST]
 static HIGH: AtomicU32 = AtomicU32::new(1);
 /// How deep epoll instances are looked into one another (the kernel's own limit).
 const DEPTH: u32 = 5;
-/// Looks of a spinning wait between two of the kernel.
-const LOOKS_PER_KERNEL: u32 = 64;
+/// Looks of a spinning wait between two at the clock, whether the kernel is to be looked at.
+const LOOKS_PER_CLOCK: u32 = 4;
 const LOOKS_BEHIND_DOORBELLS: u32 = 16;
 
 /// Closes that one instance can be told of later.
@@ -275,17 +275,17 @@ fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], dea
                 n = instance.lock().ok_or(BUSY)?.collect(events);
             }
         }
+        if n == 0 && waits && rings && calls == 1 {
+            n = spin(ep, instance, events, deadline, mask)?;
+        }
+        if n == 0 && waits && deadline.passed() {
+            return look_at_kernel(ep, instance, events, 0, mask);
+        }
+        if n > 0 && n < events.len() && waits && instance.lock().ok_or(BUSY)?.is_kernel_due() {
+            n += look_at_kernel(ep, instance, events, n, None).unwrap_or(0);
+        }
         if n > 0 || !waits {
             return Ok(n);
-        }
-        if rings && calls == 1 {
-            n = spin(ep, instance, events, deadline, mask)?;
-            if n > 0 {
-                return Ok(n);
-            }
-        }
-        if deadline.passed() {
-            return Ok(0);
         }
         n = sleep(ep, instance, events, deadline, mask, rings)?;
         if n > 0 {
@@ -296,7 +296,7 @@ fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], dea
 
 /// Sleeps in the kernel until something happens; returns how many events that are for the program.
 fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: Deadline, mask: Option<&sigset_t>, rings: bool) -> Ret {
-    let asleep = SleepingLoop::new();
+    let asleep = SleepingLoop::new(instance.lock().ok_or(BUSY)?.may_be_unaware());
     let ready = instance.lock().ok_or(BUSY)?.prepare_sleep(DEPTH);
     let slept = if ready {
         Ok(0)
@@ -345,12 +345,10 @@ fn spin(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: De
     spin::until(peer, || {
         looks += 1;
         give_way_to_fork();
-        found = if looks.is_multiple_of(LOOKS_PER_KERNEL) {
-            look_at_kernel(ep, instance, events, 0, mask)
-        } else {
-            instance.lock().ok_or(BUSY).map(|mut set| set.collect(events))
-        };
-        found != Ok(0) || (looks.is_multiple_of(LOOKS_PER_KERNEL) && deadline.passed())
+        let asks_kernel = looks.is_multiple_of(LOOKS_PER_CLOCK) && instance.lock().is_some_and(|mut set| set.is_kernel_due());
+        found =
+            if asks_kernel { look_at_kernel(ep, instance, events, 0, mask) } else { instance.lock().ok_or(BUSY).map(|mut set| set.collect(events)) };
+        found != Ok(0) || (asks_kernel && deadline.passed())
     });
     match found {
         Err(Errno::EINTR) => Err(Errno::EINTR),

@@ -232,10 +232,11 @@ impl Reg {
     /// Asks for the next news. False if there is something to report at once.
     pub fn arm(&mut self, number: u32, index: u32) -> bool {
         let Watch::Ring(endpoint) = self.watch else { return true };
+        endpoint.sock.pcb.watch_from(endpoint.sock.me().slot());
         let has_bit = number != 0 && index < notifier::BITS;
         if !has_bit || !endpoint.rx.control.readable.arm(number, index) {
             // No bit to be had: the doorbell is rung for every arrival.
-            sleepers::has_loop_by_words();
+            sleepers::by_word();
             endpoint.rx.control.readable.declare_asleep();
         }
         self.is_armed = true;

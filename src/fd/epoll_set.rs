@@ -17,6 +17,7 @@ use libc::{
 use super::epoll;
 use super::epoll_reg::{ANCHOR_EVENTS, KICK_EVENTS, NOT_IDLE, Progress, Reg, Watch, index_of, is_token, token};
 use super::table::Entry;
+use crate::pcb::block::{State, flag};
 use crate::socket::{Endpoint, Sock, ready, route};
 use crate::sys::clock::{Deadline, now_ns, ticks};
 use crate::sys::errno::Ret;
@@ -105,12 +106,31 @@ impl Set {
         let due = (self.was_full && self.is_kernels_share()) || now - self.kernel_seen_ns > KERNEL_EVERY_NS;
         self.was_full = false;
         if due && waits && !self.is_ready_by_rings(NESTED_DEPTH) {
+            // Not forgotten: whatever this wait finds first, it looks at the kernel as well.
             return false;
         }
         if due {
             self.kernel_seen_ns = now;
         }
         due
+    }
+
+    /// Whether the kernel has not been looked at for long; then it is now.
+    pub fn is_kernel_due(&mut self) -> bool {
+        let now = now_ns();
+        let due = now - self.kernel_seen_ns > KERNEL_EVERY_NS;
+        if due {
+            self.kernel_seen_ns = now;
+        }
+        due
+    }
+
+    /// Whether it has sockets that may come to the ring unseen.
+    pub fn may_be_unaware(&self) -> bool {
+        self.unjoined.iter().any(|&i| match self.watch(i) {
+            Some(Watch::Unjoined(sock)) => !sock.pcb.has(flag::KERNEL_ONLY) && sock.pcb.state() != State::Listen,
+            _ => false,
+        })
     }
 
     /// Where one call cannot tell all that is ready, each side has a share of the calls as large as its

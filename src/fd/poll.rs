@@ -8,10 +8,9 @@ use super::epoll;
 use super::table::{self, Entry};
 use crate::pcb::block::flag;
 use crate::socket::crowd;
-use crate::socket::sleepers::Sleeper;
 use crate::socket::spin::{self, Peer};
 use crate::socket::wait::LOOK_AGAIN_NS;
-use crate::socket::{Endpoint, datagram, ready, stats};
+use crate::socket::{Endpoint, datagram, ready, sleepers, stats};
 use crate::sys::call;
 use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::Ret;
@@ -21,10 +20,17 @@ const ON_STACK: usize = 64;
 const LOOKS_PER_KERNEL: u32 = 64;
 const DEPTH: u32 = 4;
 /// While rings are ready the kernel is asked about the ends of connections this often.
-const KERNEL_EVERY_NS: u64 = 1_000_000;
+const KERNEL_EVERY_NS: u64 = 200_000;
 
 thread_local! {
-    static KERNEL_SEEN_NS: Cell<u64> = const { Cell::new(0) };
+    static KERNEL_SEEN: Cell<KernelSeen> = const { Cell::new(KernelSeen { at_ns: 0, set: 0 }) };
+}
+
+/// When the kernel was last asked, and of which set.
+#[derive(Clone, Copy)]
+struct KernelSeen {
+    at_ns: u64,
+    set: u64,
 }
 
 /// What a descriptor is for a poll.
@@ -77,6 +83,11 @@ fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadli
         if special > 0 {
             break;
         }
+        for f in fds.iter().filter(|f| f.fd >= 0) {
+            if let Entry::Stream(sock) | Entry::Datagram(sock) = table::lookup(f.fd) {
+                sleepers::about_to_sleep(sock);
+            }
+        }
         // Who waits for the end alone is not woken by a doorbell.
         let until = if may_switch { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         let ret = call::poll_many(fds, until.left(), mask);
@@ -105,11 +116,9 @@ fn poll_with(fds: &mut [pollfd], kinds: &mut [Kind], real: &mut [pollfd], deadli
                 return ret;
             }
         }
-        let asleep = Sleeper::new();
         set.declare(true);
         let ret = if set.look() > 0 { set.with_kernel(Deadline::NOW, None) } else { set.sleep(deadline, mask) };
         set.declare(false);
-        drop(asleep);
         if ret != Ok(0) || deadline.passed() {
             return ret;
         }
@@ -152,8 +161,13 @@ impl PollSet<'_> {
         if self.fds.iter().zip(self.kinds.iter()).any(told_by_kernel) {
             return true;
         }
-        let now = now_ns();
-        now - KERNEL_SEEN_NS.get() > KERNEL_EVERY_NS
+        let seen = KERNEL_SEEN.get();
+        seen.set != self.mark() || now_ns() - seen.at_ns > KERNEL_EVERY_NS
+    }
+
+    /// What tells this set from others.
+    fn mark(&self) -> u64 {
+        self.fds.iter().fold(self.fds.len() as u64, |mark, f| mark.wrapping_mul(0x100_0000_01b3) ^ f.fd as u64)
     }
 
     /// Asks the kernel about the others, and about the ends of connections, until `deadline`; then fills in
@@ -175,7 +189,7 @@ impl PollSet<'_> {
             *r = pollfd { fd: f.fd, events, revents: 0 };
         }
         let ret = call::poll_many(self.real, until.left(), mask);
-        KERNEL_SEEN_NS.set(now_ns());
+        KERNEL_SEEN.set(KernelSeen { at_ns: now_ns(), set: self.mark() });
         if let Err(e) = ret {
             return if self.look() > 0 { self.count() } else { Err(e) };
         }
@@ -218,9 +232,9 @@ impl PollSet<'_> {
             stats::sleeps(ep.sock.arena);
         }
         let mut until = if datagram::provoke_the_dead() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
-        for k in self.kinds.iter() {
+        for (f, k) in self.fds.iter().zip(self.kinds.iter()) {
             if let Kind::Ring(ep) = k
-                && (ep.may_miss_death() || ep.owes_kernel())
+                && ((ep.may_miss_death() && f.events & libc::POLLOUT != 0 && !ep.is_writable()) || ep.owes_kernel())
             {
                 ep.look_for_death();
                 until = deadline.at_most_ns(LOOK_AGAIN_NS);
@@ -234,6 +248,7 @@ impl PollSet<'_> {
         for (f, k) in self.fds.iter().zip(self.kinds.iter()) {
             match k {
                 Kind::Ring(ep) if asleep => {
+                    sleepers::about_to_sleep(ep.sock);
                     ep.rx.control.readable.declare_asleep();
                     if f.events & libc::POLLOUT != 0 {
                         ep.declare_writer(ep.wake_point());

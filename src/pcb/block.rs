@@ -106,6 +106,9 @@ pub mod flag {
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }
 
+/// More processes than one wait on a socket.
+const SEVERAL: u32 = u32::MAX;
+
 /// One socket.
 #[repr(C, align(64))]
 pub struct Pcb {
@@ -151,7 +154,10 @@ pub struct Pcb {
     /// Bytes and messages through the kernel.
     pub kernel_tx_bytes: AtomicU64,
     pub kernel_rx_bytes: AtomicU64,
-    _rest: [u64; 7],
+    /// Slot plus one of the process that waits on it, or has it in an event loop; `SEVERAL` where there were others.
+    watcher: AtomicU32,
+    _pad: u32,
+    _rest: [u64; 6],
 }
 
 crate::shm::shared_struct!(Pcb, PCBS.entry_bytes);
@@ -240,9 +246,23 @@ impl Pcb {
             &self.next_cookie,
             &self.next_connection,
             &self.next_port,
+            &self.watcher,
         ] {
             word.store(0, Ordering::Relaxed);
         }
         self.descriptors.store(1, Ordering::Relaxed);
+    }
+
+    /// The process in `slot` is about to wait on it.
+    pub fn watch_from(&self, slot: u32) {
+        let me = slot + 1;
+        if self.watcher.load(Ordering::SeqCst) != me && self.watcher.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            self.watcher.store(SEVERAL, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a process other than that in `slot` may wait on it.
+    pub fn is_watched_elsewhere(&self, slot: u32) -> bool {
+        ![0, slot + 1].contains(&self.watcher.load(Ordering::SeqCst))
     }
 }

@@ -12,7 +12,7 @@ use super::crowd;
 use super::handle::{Endpoint, Sock};
 use super::ready::Readiness;
 use super::route::PATH_CHANGES;
-use super::sleepers::Sleeper;
+use super::sleepers;
 use super::spin::{self, Peer};
 use super::stats::{self, COUNTERS, add};
 use super::wait::LOOK_AGAIN_NS;
@@ -349,7 +349,7 @@ impl Endpoint {
     }
 
     fn sleep_for_datagram(&self, deadline: Deadline) -> Result<(), Errno> {
-        let _asleep = Sleeper::new();
+        sleepers::about_to_sleep(self.sock);
         self.rx.control.readable.declare_asleep();
         if self.rx.has_data() {
             self.reader_awakes();

@@ -5,9 +5,9 @@ use libc::{MSG_OOB, MSG_PEEK, MSG_WAITALL, c_int};
 
 use super::handle::{Endpoint, Sock};
 use super::route::{self, RxRoute};
-use super::spin;
 use super::stats::{COUNTERS, add};
 use super::unix;
+use super::{sleepers, spin};
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::owner::System;
@@ -108,6 +108,7 @@ fn among_others(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
 
 /// Sleeps until there is something to receive; `None` then.
 fn asleep_in_kernel(sock: Sock) -> Option<Ret> {
+    sleepers::about_to_sleep(sock);
     let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
     if sock.endpoint().is_some_and(|ep| ep.owes_kernel()) {
         return match call::poll_one(sock.fd, libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP, deadline) {
@@ -139,6 +140,7 @@ fn all_from_kernel(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
     let peek = flags & MSG_PEEK != 0;
     let mut got = 0;
     let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
+    sleepers::about_to_sleep(sock);
     loop {
         // What is there already is told when a signal comes.
         if got > 0 && call::poll_one(sock.fd, libc::POLLIN | libc::POLLRDHUP, deadline).unwrap_or(0) == 0 {
@@ -399,6 +401,7 @@ impl Endpoint {
         let n = match sink.receive_kernel(self.sock.fd, most, flags & !MSG_WAITALL | nowait) {
             Err(Errno::EAGAIN) if company && !self.sock.is_nonblocking(flags) => {
                 drop(held);
+                sleepers::about_to_sleep(self.sock);
                 let deadline = Deadline::of_option(self.sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
                 return match call::poll_one(self.sock.fd, libc::POLLIN | libc::POLLRDHUP, deadline)? {
                     0 => Err(Errno::EAGAIN),

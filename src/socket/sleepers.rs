@@ -1,60 +1,62 @@
-//! Which threads of this process sleep, to be woken by doorbells.
+//! Whether others may sleep on a socket whose doorbell a thread takes.
 //!
-//! A doorbell that a thread takes may have been rung for another one that waits on the same socket: then the
-//! wait word is to ask for the next as well. Where nobody else sleeps it is not, or each message would cost one.
-//! Of two event loops the one does not take what was meant for the other, unless both watch the same socket.
+//! The doorbell may have been rung for another thread or process that waits on the same socket: then the wait word is to ask for
+//! the next as well. In a process whose threads wait in event loops alone it need not, or each message would cost one:
+//! there a loop does not take what was meant for another, unless both watch the same socket.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Threads that sleep by the words of sockets, or are about to.
-static ASLEEP: AtomicU32 = AtomicU32::new(0);
-/// Event loops that sleep, or are about to, by their notifiers.
-static LOOPS_ASLEEP: AtomicU32 = AtomicU32::new(0);
-/// An event loop sleeps by a word, since a notifier could not be named there.
-static LOOPS_BY_WORDS: AtomicBool = AtomicBool::new(false);
+use super::Sock;
+use crate::pcb::block::flag;
+use crate::sys::thread;
+
+/// A thread has slept otherwise than in an event loop, or a loop by the word of a socket.
+static BY_WORDS: AtomicBool = AtomicBool::new(false);
+/// Event loops that sleep, or are about to.
+static LOOPS: AtomicU32 = AtomicU32::new(0);
+/// Of these, those with sockets that they have not seen on the ring yet.
+static UNAWARE_LOOPS: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
-    /// How often this thread is among them: once more where a signal handler waits in the middle of a wait.
-    static MINE: Cell<u32> = const { Cell::new(0) };
     /// Whether this thread is in an event loop's wait.
     static LOOPING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A thread that sleeps; made before its words are set.
-pub struct Sleeper(());
-
-impl Sleeper {
-    #[allow(clippy::new_without_default)]
-    pub fn new() -> Sleeper {
-        MINE.set(MINE.get() + 1);
-        ASLEEP.fetch_add(1, Ordering::SeqCst);
-        Sleeper(())
+/// This thread is about to sleep on `sock` otherwise than in an event loop; told before it says so anywhere.
+#[inline]
+pub fn about_to_sleep(sock: Sock) {
+    sock.pcb.watch_from(sock.me().slot());
+    if thread::has_siblings() && !BY_WORDS.load(Ordering::Relaxed) {
+        by_word();
     }
 }
 
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        MINE.set(MINE.get().saturating_sub(1));
-        ASLEEP.fetch_sub(1, Ordering::SeqCst);
-    }
+/// An event loop sleeps by a socket's word, since its notifier could not be named there.
+pub fn by_word() {
+    BY_WORDS.store(true, Ordering::SeqCst);
 }
 
 /// An event loop that sleeps; made before its sockets are armed.
-pub struct SleepingLoop(());
+pub struct SleepingLoop {
+    is_unaware: bool,
+}
 
 impl SleepingLoop {
-    #[allow(clippy::new_without_default)]
-    pub fn new() -> SleepingLoop {
-        LOOPS_ASLEEP.fetch_add(1, Ordering::SeqCst);
-        SleepingLoop(())
+    /// One that `is_unaware` has sockets that may have come to the ring unseen.
+    pub fn new(is_unaware: bool) -> SleepingLoop {
+        LOOPS.fetch_add(1, Ordering::SeqCst);
+        UNAWARE_LOOPS.fetch_add(u32::from(is_unaware), Ordering::SeqCst);
+        SleepingLoop { is_unaware }
     }
 }
 
 impl Drop for SleepingLoop {
     fn drop(&mut self) {
-        // In a child of fork that began in a handler there is none.
-        let _ = LOOPS_ASLEEP.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        // In a child of fork that began in a handler there are none.
+        let less = |by: u32| move |n: u32| n.checked_sub(by);
+        let _ = LOOPS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less(1));
+        let _ = UNAWARE_LOOPS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less(self.is_unaware.into()));
     }
 }
 
@@ -66,18 +68,18 @@ pub fn looping<T>(wait: impl FnOnce() -> T) -> T {
     ret
 }
 
-/// An event loop that has to be woken by a word: for good, since it may sleep whenever it likes.
-pub fn has_loop_by_words() {
-    LOOPS_BY_WORDS.store(true, Ordering::SeqCst);
+/// Whether others may sleep on `sock`, whose doorbell this thread takes.
+pub fn are_there(sock: Sock) -> bool {
+    (sock.pcb.has(flag::SHARED) && sock.pcb.is_watched_elsewhere(sock.me().slot())) || are_in_this_process()
 }
 
-/// Whether others of this process may sleep on a socket whose doorbell this thread took.
-pub fn are_there() -> bool {
-    ASLEEP.load(Ordering::SeqCst) > MINE.get() || LOOPS_BY_WORDS.load(Ordering::SeqCst) || (LOOPS_ASLEEP.load(Ordering::SeqCst) > 0 && !LOOPING.get())
+fn are_in_this_process() -> bool {
+    thread::has_siblings()
+        && (BY_WORDS.load(Ordering::SeqCst) || UNAWARE_LOOPS.load(Ordering::SeqCst) > 0 || (LOOPS.load(Ordering::SeqCst) > 0 && !LOOPING.get()))
 }
 
 /// In a child of fork, which has the calling thread alone.
 pub fn forget_others() {
-    ASLEEP.store(MINE.get(), Ordering::SeqCst);
-    LOOPS_ASLEEP.store(0, Ordering::SeqCst);
+    LOOPS.store(0, Ordering::SeqCst);
+    UNAWARE_LOOPS.store(0, Ordering::SeqCst);
 }

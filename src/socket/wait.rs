@@ -6,7 +6,7 @@ use libc::{POLLERR, POLLHUP, POLLIN, POLLPRI, POLLRDHUP, c_short, pollfd};
 
 use super::crowd;
 use super::handle::{Endpoint, Sock};
-use super::sleepers::{self, Sleeper};
+use super::sleepers;
 use super::spin::{self, Peer};
 use super::stats;
 use crate::pcb::block::flag;
@@ -18,7 +18,7 @@ use crate::sys::errno::{Ret, preserved};
 use crate::sys::futex::PiLock;
 use crate::sys::mailbox::{self, Mailbox};
 use crate::sys::signal;
-use crate::sys::{Errno, call, thread};
+use crate::sys::{Errno, call};
 use crate::transport::direction::Path;
 use crate::transport::notifier::notifier;
 use crate::transport::stream;
@@ -72,7 +72,7 @@ impl Endpoint {
     }
 
     fn sleep_readable(&self, need: u64, deadline: Deadline, restarts: bool) -> Result<(), Errno> {
-        let _asleep = Sleeper::new();
+        sleepers::about_to_sleep(self.sock);
         self.rx.control.readable.declare_asleep();
         if self.is_readable(need) {
             self.reader_awakes();
@@ -128,7 +128,7 @@ impl Endpoint {
 
     /// Whether others may sleep on this socket.
     pub(super) fn others_may_sleep(&self) -> bool {
-        self.sock.pcb.has(flag::SHARED) || (thread::has_siblings() && sleepers::are_there())
+        sleepers::are_there(self.sock)
     }
 
     /// Takes the doorbells that are there, unless something is in the ring that others may be about to be woken for: then

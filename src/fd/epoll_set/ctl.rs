@@ -64,7 +64,10 @@ impl Set {
         let generation = self.regs.get(index as usize).map_or(0, |r| r.generation.wrapping_add(1));
         let watch = match entry {
             Entry::Plain => Watch::Kernel,
-            Entry::Stream(sock) | Entry::Datagram(sock) => ready::on_ring(sock).map_or(Watch::Unjoined(sock), Watch::Ring),
+            Entry::Stream(sock) | Entry::Datagram(sock) => {
+                sock.pcb.watch_from(sock.me().slot());
+                ready::on_ring(sock).map_or(Watch::Unjoined(sock), Watch::Ring)
+            }
             Entry::Epoll(number) if inner_has_sockets => Watch::Nested(number),
             Entry::Epoll(number) => Watch::NestedInKernel(number),
         };
