@@ -36,8 +36,10 @@ def children(method):
         answers.append(ours.recv())
     ours.send(None)
     process.join()
-    with context.Pool(3) as pool:
-        sums = pool.map(digest, [bytes([n % 256]) * n for n in range(0, 40_000, 400)])
+    pool = context.Pool(3)
+    sums = pool.map(digest, [bytes([n % 256]) * n for n in range(0, 40_000, 400)])
+    pool.close()  # not terminate, as at the end of `with`: on a busy machine that hangs now and then, without the library
+    pool.join()
     return method, answers, digest("".join(sums).encode()), process.exitcode
 
 
