@@ -255,14 +255,16 @@ impl Pcb {
 
     /// The process in `slot` is about to wait on it.
     pub fn watch_from(&self, slot: u32) {
-        let me = slot + 1;
-        if self.watcher.load(Ordering::SeqCst) != me && self.watcher.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        let me = slot.wrapping_add(1);
+        if self.watcher.load(Ordering::SeqCst) != me
+            && self.watcher.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst).is_err_and(|now| now != me)
+        {
             self.watcher.store(SEVERAL, Ordering::SeqCst);
         }
     }
 
     /// Whether a process other than that in `slot` may wait on it.
     pub fn is_watched_elsewhere(&self, slot: u32) -> bool {
-        ![0, slot + 1].contains(&self.watcher.load(Ordering::SeqCst))
+        ![0, slot.wrapping_add(1)].contains(&self.watcher.load(Ordering::SeqCst))
     }
 }

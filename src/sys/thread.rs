@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use libc::c_int;
 
 use super::confined::is_confined;
+use super::errno::preserved;
 use super::real::real;
 
 /// The calling thread's id, 0 before it was asked for: on x86-64 at a fixed distance from the thread pointer
@@ -164,11 +165,12 @@ pub fn involuntary_switches() -> u64 {
         return 0;
     }
     let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // Asked in the middle of calls that succeed: a filter that refuses it must not show in errno.
     // SAFETY: getrusage writes the structure, which zeroes fill well enough should it refuse.
-    unsafe {
+    preserved(|| unsafe {
         libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
         usage.assume_init().ru_nivcsw as u64
-    }
+    })
 }
 
 /// Whether thread `tid` of process `pid` exists (tgkill(2) with signal 0).
