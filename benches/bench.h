@@ -40,7 +40,8 @@ struct address {
 
 struct options {
     int family;          /* AF_INET or AF_UNIX */
-    int datagrams;       /* UDP, or AF_UNIX datagrams, in place of a stream */
+    int datagrams;       /* UDP, or AF_UNIX datagrams, in place of a connection */
+    int type;            /* of a connection: SOCK_STREAM or SOCK_SEQPACKET */
     int cpu[2];          /* processor of server and client; -1: wherever */
     double seconds;      /* how long to measure */
     size_t size;         /* bytes of a message */
@@ -68,11 +69,13 @@ static uint64_t now_ns(void) {
 
 __attribute__((unused))
 static struct options parse(int argc, char **argv, struct options o) {
-    const char *usage = "tcp|unix|udp|unixgram [-p SERVER,CLIENT] [-t SECONDS] [-s BYTES] [-n COUNT]";
+    const char *usage = "tcp|unix|unixseq|udp|unixgram [-p SERVER,CLIENT] [-t SECONDS] [-s BYTES] [-n COUNT]";
     int option;
     if (argc < 2) goto wrong;
+    o.type = SOCK_STREAM;
     if (!strcmp(argv[1], "tcp")) o.family = AF_INET;
     else if (!strcmp(argv[1], "unix")) o.family = AF_UNIX;
+    else if (!strcmp(argv[1], "unixseq")) o.family = AF_UNIX, o.type = SOCK_SEQPACKET;
     else if (!strcmp(argv[1], "udp")) o.family = AF_INET, o.datagrams = 1;
     else if (!strcmp(argv[1], "unixgram")) o.family = AF_UNIX, o.datagrams = 1;
     else goto wrong;
@@ -214,8 +217,8 @@ static uint64_t ordinary_buffer(int fd) {
 
 /* Listens on a free address of the family and says which. */
 __attribute__((unused))
-static int listen_on(int family, struct address *at) {
-    int fd = bind_to_free(family, SOCK_STREAM, at);
+static int listen_on(const struct options *o, struct address *at) {
+    int fd = bind_to_free(o->family, o->type, at);
     if (listen(fd, 4096)) die("listen");
     return fd;
 }
@@ -227,8 +230,8 @@ static void no_delay(int family, int fd) {
 }
 
 __attribute__((unused))
-static int connect_to(int family, const struct address *at) {
-    int fd = socket(family, SOCK_STREAM, 0);
+static int connect_to(const struct options *o, const struct address *at) {
+    int fd = socket(o->family, o->type, 0);
     if (fd < 0) die("socket");
     if (connect(fd, (const void *)&at->storage, at->length)) die("connect");
     return fd;

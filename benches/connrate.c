@@ -23,7 +23,7 @@ static void exchange(const struct options *o, const struct address *at, char fir
     char message[o->size], back[o->size];
     memset(message, 'x', sizeof message);
     message[0] = first;
-    int fd = connect_to(o->family, at);
+    int fd = connect_to(o, at);
     no_delay(o->family, fd);
     write_all(fd, message, o->size);
     if (!read_all(fd, back, o->size)) die("the server closed");
@@ -50,7 +50,7 @@ int main(int argc, char **argv) {
     struct gate gate;
     gate_init(&gate);
     if (!start(o.cpu[0])) {
-        int listener = listen_on(o.family, &r->at);
+        int listener = listen_on(&o, &r->at);
         gate_arrive(&gate);
         serve(listener, &o);
         return 0;

@@ -111,7 +111,7 @@ static void run_client(const struct options *o, struct result *r) {
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0) die("epoll_create1");
     for (int i = 0; i < o->count; i++) {
-        all[i] = new_connection(connect_to(o->family, &r->at), o->size);
+        all[i] = new_connection(connect_to(o, &r->at), o->size);
         no_delay(o->family, all[i]->fd);
         watch(epoll, all[i]);
     }
@@ -134,7 +134,7 @@ int main(int argc, char **argv) {
     gate_init(&gate);
     allow_descriptors(o.count + 64);
     if (!start(o.cpu[0])) {
-        int listener = listen_on(o.family, &r->at);
+        int listener = listen_on(&o, &r->at);
         gate_arrive(&gate);
         serve(listener, &o);
         return 0;

@@ -38,7 +38,7 @@ static void run_client(const struct options *o, const struct address *at, struct
             gate_arrive(gate);
             gate_pass(gate);
         }
-        all[i].fd = connect_to(o->family, at);
+        all[i].fd = connect_to(o, at);
         all[i].events = POLLIN;
         write_all(all[i].fd, message, o->size);
         if (!read_all(all[i].fd, message, o->size)) die("the server closed");
@@ -57,7 +57,7 @@ int main(int argc, char **argv) {
     gate_init(&gate);
     allow_descriptors(o.count + FIRST + 64);
     if (!(server = start(o.cpu[0]))) {
-        int listener = listen_on(o.family, at);
+        int listener = listen_on(&o, at);
         gate_arrive(&gate);
         serve(listener, &o);
         return 0;

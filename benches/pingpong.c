@@ -101,7 +101,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < o.count; i++) {
         if (!start(o.cpu[0])) {
             int listener = o.datagrams ? bind_to_free(o.family, SOCK_DGRAM, &pairs[i].at)
-                                       : listen_on(o.family, &pairs[i].at);
+                                       : listen_on(&o, &pairs[i].at);
             gate_arrive(&gate);
             if (o.datagrams) {
                 respond_to_datagrams(listener, o.size);
@@ -114,7 +114,7 @@ int main(int argc, char **argv) {
         }
         gate_wait(&gate, 1);
         if (!start(o.cpu[1])) {
-            int fd = o.datagrams ? datagrams_to(o.family, &pairs[i].at) : connect_to(o.family, &pairs[i].at);
+            int fd = o.datagrams ? datagrams_to(o.family, &pairs[i].at) : connect_to(&o, &pairs[i].at);
             if (!o.datagrams) no_delay(o.family, fd);
             gate_arrive(&gate);
             gate_pass(&gate);

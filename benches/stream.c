@@ -57,14 +57,14 @@ int main(int argc, char **argv) {
     struct gate gate;
     gate_init(&gate);
     if (!start(o.cpu[0])) {
-        int listener = listen_on(o.family, &r->at);
+        int listener = listen_on(&o, &r->at);
         gate_arrive(&gate);
         read_stream(accept_one(listener), o.size, r);
         return 0;
     }
     gate_wait(&gate, 1);
     if (!start(o.cpu[1])) {
-        write_stream(connect_to(o.family, &r->at), &o, r);
+        write_stream(connect_to(&o, &r->at), &o, r);
         return 0;
     }
     finish(2);

@@ -45,7 +45,7 @@ class Work:
     measure: object
     rows: list
     variants: str = "K U W L"                    # K1: K arranged otherwise; K2: K once more, to see the noise
-    family: str = "tcp"                          # or "udp", "unix": of K, W and L
+    family: str = "tcp"                          # or "udp", "unix", "unixseq": of K, W and L
     preloaded_ends: tuple = BOTH
     uses_sockets: bool = True
     least_on_ring: float = 0.9                   # share of the bytes, where both ends are preloaded
@@ -342,6 +342,15 @@ WORKS = [
     Work("AF_UNIX stream, 64 KiB", stream(64 * KIB),
          [Row("bytes_per_s", "AF_UNIX stream of 64 KiB writes", "B/s", (Need("U", 3),), base="U")],
          variants="U L", family="unix"),
+    Work("AF_UNIX packets, ping-pong", pingpong("two", 64),
+         [Row("us_mean", "AF_UNIX SOCK_SEQPACKET 64-byte ping-pong, two cores", "us", base="U")],
+         variants="U L", family="unixseq"),
+    Work("AF_UNIX packets, 64 bytes", stream(64),
+         [Row("messages_per_s", "AF_UNIX SOCK_SEQPACKET packets of 64 bytes one way", "x/s", base="U")],
+         variants="U L", family="unixseq"),
+    Work("AF_UNIX packets, 64 KiB", stream(64 * KIB),
+         [Row("bytes_per_s", "AF_UNIX SOCK_SEQPACKET packets of 64 KiB one way", "B/s", base="U")],
+         variants="U L", family="unixseq"),
     Work("redis -c 1", redis(("-c", 1), 2000), redis_rows("-c 1", Need("K", 3), Need("U", 1.5)), programs=REDIS),
     Work("redis -c 50", redis(("-c", 50), 5000), redis_rows("-c 50", Need("K", 3), Need("U", 1.5)), programs=REDIS),
     Work("redis -c 50 -P 16", redis(("-c", 50, "-P", 16), 50000),

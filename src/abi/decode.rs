@@ -71,6 +71,17 @@ pub unsafe fn buffers<'a>(iov: *const iovec, n: usize) -> Result<&'a [iovec], Er
     }
 }
 
+/// What the kernel says of a socket's name that it only reads (move_addr_to_kernel of Linux).
+pub unsafe fn readable_name(addr: *const sockaddr, len: socklen_t) -> Result<(), Errno> {
+    if addr.is_null() {
+        return Ok(());
+    }
+    if len as usize > size_of::<libc::sockaddr_storage>() {
+        return Err(Errno::EINVAL);
+    }
+    if fault::can_read(addr.cast(), len as usize) { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
 /// The buffers of a message whose other parts are as they must be.
 pub unsafe fn message_buffers<'a>(msg: *const msghdr) -> Result<&'a [iovec], Errno> {
     if !is_there(msg) {

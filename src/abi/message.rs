@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_uint};
 use libc::{mmsghdr, msghdr, ssize_t, timespec};
 
 use super::datagram;
-use super::decode::{is_there, is_writable, message_buffers};
+use super::decode::{is_there, is_writable, message_buffers, readable_name};
 use super::poll::deadline_of;
 use super::receive::peer_name;
 use super::send::{FOR_JUDGING, judged};
@@ -13,7 +13,7 @@ use crate::pcb::block::flag;
 use crate::shm::arena::joined;
 use crate::socket::recv::receive;
 use crate::socket::route::TxRoute;
-use crate::socket::{options, route, send::send as send_stream, unix};
+use crate::socket::{options, packet, route, send::send as send_stream, unix};
 use crate::sys::Errno;
 use crate::sys::errno::{check, encode};
 use crate::sys::fault;
@@ -86,7 +86,9 @@ export! {
             encode(message_buffers(msg).and_then(|b| {
                 let mut source = Iov::new(b)?;
                 let extras = !(*msg).msg_name.is_null() || (*msg).msg_controllen != 0 || flags & libc::MSG_FASTOPEN != 0;
-                if extras && (options::sends_by_ring(sock) || options::is_unix(sock)) {
+                if packet::is_of(sock) {
+                    readable_name((*msg).msg_name.cast(), (*msg).msg_namelen)?;
+                } else if extras && (options::sends_by_ring(sock) || options::is_unix(sock)) {
                     let empty = msghdr { msg_iovlen: 0, ..*msg };
                     judged(check((real().sendmsg)(fd, &empty, FOR_JUDGING | flags & libc::MSG_FASTOPEN)))?;
                 }
@@ -110,10 +112,13 @@ export! {
                 }
             };
             let mut by_kernel = false;
+            let (mut room, packets) = (0, packet::is_of(sock));
             let ret = if is_writable(msg) { message_buffers(msg) } else { Err(Errno::EFAULT) }.and_then(|b| {
                 let mut sink = Iov::new(b)?;
                 sink.discard(flags & libc::MSG_TRUNC != 0 && !options::is_unix(sock));
-                receive(sock, &mut sink, flags, |more| {
+                room = sink.left();
+                // Of a packet the length of all of it says whether it was cut.
+                receive(sock, &mut sink, if packets { flags | libc::MSG_TRUNC } else { flags }, |more| {
                     let ret = check((real().recvmsg)(fd, msg, flags | more));
                     by_kernel = ret.is_ok();
                     ret
@@ -124,6 +129,10 @@ export! {
             }
             let mut more: msghdr = core::mem::zeroed();
             let ret = match ret {
+                Ok(n) if packets && !by_kernel && n > room => {
+                    more.msg_flags = libc::MSG_TRUNC;
+                    Ok(if flags & libc::MSG_TRUNC != 0 { n } else { room })
+                }
                 Ok(n) if !by_kernel && n > 0 && flags & libc::MSG_PEEK == 0 && unix::goes_on_in_kernel(sock) => {
                     // The last that came by the ring; what follows may be a byte with descriptors.
                     let rest = Iov::new(message_buffers(msg).unwrap_or(&[])).map(|mut rest| {

@@ -4,14 +4,15 @@ use core::ffi::{c_int, c_void};
 use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
 use super::datagram;
-use super::decode::{with_buffer, with_vector, with_whole_buffer};
+use super::decode::{readable_name, with_buffer, with_vector, with_whole_buffer};
 use super::receive::RWF_OF_SOCKETS;
 use crate::fd::table::{self, Entry};
 use crate::socket::datagram::send as send_datagram;
-use crate::socket::{options, route, send::send as send_stream};
+use crate::socket::{Sock, options, packet, route, send::send as send_stream};
 use crate::sys::Errno;
 use crate::sys::errno::{Ret, check};
 use crate::sys::real::real;
+use crate::transport::iov::Iov;
 
 /// Flags of a call with nothing to send, which the kernel only makes to judge the other arguments.
 pub(super) const FOR_JUDGING: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -20,6 +21,11 @@ pub(super) const FOR_JUDGING: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 pub(super) fn judged(ret: Ret) -> Result<(), Errno> {
     const OF_ARGUMENTS: [c_int; 7] = [libc::EFAULT, libc::EINVAL, libc::EISCONN, libc::EMSGSIZE, libc::ENOBUFS, libc::EOPNOTSUPP, libc::EPERM];
     ret.map(|_| ()).or_else(|e| if OF_ARGUMENTS.contains(&e.0) { Err(e) } else { Ok(()) })
+}
+
+/// writev(2) of nothing sends no packet; write(2) and sendmsg(2) of nothing send an empty one.
+fn is_nothing(sock: Sock, source: &Iov) -> bool {
+    source.left() == 0 && packet::is_of(sock)
 }
 
 export! {
@@ -39,7 +45,9 @@ export! {
         unsafe {
             match table::lookup(fd) {
                 Entry::Datagram(sock) if n >= 0 => with_vector(iov, n as usize, |source| send_datagram(sock, source, 0, None, || check((real().writev)(fd, iov, n)))),
-                Entry::Stream(sock) if n >= 0 => with_vector(iov, n as usize, |source| send_stream(sock, source, 0, || check((real().writev)(fd, iov, n)))),
+                Entry::Stream(sock) if n >= 0 => with_vector(iov, n as usize, |source| {
+                    if is_nothing(sock, source) { Ok(0) } else { send_stream(sock, source, 0, || check((real().writev)(fd, iov, n))) }
+                }),
                 _ => (real().writev)(fd, iov, n),
             }
         }
@@ -52,6 +60,9 @@ export! {
                 Entry::Datagram(_) if offset == -1 && flags & !RWF_OF_SOCKETS == 0 => writev(fd, iov, n),
                 Entry::Stream(sock) if n >= 0 && offset == -1 && flags & !RWF_OF_SOCKETS == 0 => with_vector(iov, n as usize, |source| {
                     let nowait = if flags & libc::RWF_NOWAIT != 0 { libc::MSG_DONTWAIT } else { 0 };
+                    if is_nothing(sock, source) {
+                        return Ok(0);
+                    }
                     send_stream(sock, source, nowait, || check((real().pwritev2)(fd, iov, n, offset, flags)))
                 }),
                 _ => (real().pwritev2)(fd, iov, n, offset, flags),
@@ -92,7 +103,9 @@ export! {
                 route::pin(sock);
             }
             with_buffer(buf.cast_mut(), n, |source| {
-                if (!addr.is_null() || fast_open != 0) && (options::sends_by_ring(sock) || options::is_unix(sock)) {
+                if packet::is_of(sock) {
+                    readable_name(addr, len)?;
+                } else if (!addr.is_null() || fast_open != 0) && (options::sends_by_ring(sock) || options::is_unix(sock)) {
                     judged(check((real().sendto)(fd, core::ptr::null(), 0, FOR_JUDGING | fast_open, addr, len)))?;
                 }
                 send_stream(sock, source, flags, || check((real().sendto)(fd, buf, n, flags, addr, len)))

@@ -55,8 +55,8 @@ export! {
             let ret = (real().socketpair)(domain, kind, protocol, fds);
             if ret == 0 {
                 let both = [*fds, *fds.add(1)];
-                let ours = domain == libc::AF_UNIX && life::kind(domain, kind, protocol).is_some();
-                preserved(|| match if ours { life::pair(both, kind & libc::SOCK_NONBLOCK != 0) } else { None } {
+                let ours = life::kind(domain, kind, protocol).filter(|_| domain == libc::AF_UNIX);
+                preserved(|| match ours.and_then(|ours| life::pair(both, ours, kind & libc::SOCK_NONBLOCK != 0)) {
                     Some(socks) => socks.into_iter().for_each(|sock| table::set_socket(sock.fd, sock)),
                     None => both.into_iter().for_each(table::set_plain),
                 });

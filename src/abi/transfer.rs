@@ -7,9 +7,9 @@ use super::decode::is_there;
 use super::receive;
 use crate::fd::table;
 use crate::socket::Endpoint;
-use crate::socket::options;
 use crate::socket::route::ROUTE_CHANGED;
 use crate::socket::transfer::{Source, receiver, sender};
+use crate::socket::{options, packet, route};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::{Ret, check, encode};
 use crate::sys::real::real;
@@ -152,7 +152,12 @@ export! {
                     (real().sendfile)(out, input, offset, n)
                 };
             };
+            // How the kernel cuts a file into packets is its own affair.
+            if packet::is_of(sock) {
+                route::pin(sock);
+            }
             let ep = match sender(sock) {
+                Ok(_) if packet::is_of(sock) => return encode(Err(Errno::EAGAIN)),
                 Ok(ep) => ep,
                 Err(guard) => {
                     let ret = (real().sendfile)(out, input, offset, n);
@@ -207,7 +212,11 @@ export! {
                 return direct();
             }
             if let Some(sock) = table::stream(out) {
+                if packet::is_of(sock) {
+                    route::pin(sock);
+                }
                 return match sender(sock) {
+                    Ok(_) if packet::is_of(sock) => encode(Err(Errno::EAGAIN)),
                     Ok(ep) => {
                         let sent = await_pipe(input, libc::POLLIN, pipe_waits)
                             .and_then(|()| ep.send_from(n, sock.is_nonblocking(0), &mut Pipe { fd: input, is_done: false }));
@@ -220,7 +229,7 @@ export! {
                     }
                 };
             }
-            if let table::Entry::Datagram(sock) = table::lookup(input) {
+            if let Some(sock) = table::socket(input).filter(|&sock| packet::is_of(sock) || matches!(table::lookup(input), table::Entry::Datagram(_))) {
                 return copy_from(input, out, n, sock.is_nonblocking(0));
             }
             if let Some(sock) = table::stream(input) {

@@ -152,6 +152,7 @@ impl<'a> Reader<'a> {
         });
         let row = Row {
             proto: match (pcb.has(flag::UNIX), is_udp, is_v6) {
+                (true, ..) if pcb.has(flag::PACKETS) => "unixseq",
                 (true, ..) => "unix",
                 (_, true, true) => "udp6",
                 (_, true, false) => "udp",

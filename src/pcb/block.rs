@@ -102,6 +102,8 @@ pub mod flag {
     pub const ERROR_DUE: u32 = 1 << 26;
     /// A doorbell was left on the anchor, for others who may be about to be woken by it.
     pub const DOORBELL_LEFT: u32 = 1 << 27;
+    /// It carries packets, not bytes: SOCK_SEQPACKET.
+    pub const PACKETS: u32 = 1 << 28;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }

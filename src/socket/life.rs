@@ -37,6 +37,8 @@ fn member() -> Option<(&'static Arena, Me)> {
 pub enum Kind {
     /// Over INET, INET6 and UNIX.
     Stream,
+    /// Over UNIX: SOCK_SEQPACKET.
+    Packets,
     /// Over INET and INET6: UDP.
     Datagram,
 }
@@ -45,6 +47,7 @@ pub enum Kind {
 pub fn kind(family: c_int, kind: c_int, protocol: c_int) -> Option<Kind> {
     match (family, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
         (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) | (libc::AF_UNIX, libc::SOCK_STREAM, _) => Some(Kind::Stream),
+        (libc::AF_UNIX, libc::SOCK_SEQPACKET, _) => Some(Kind::Packets),
         (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Some(Kind::Datagram),
         _ => None,
     }
@@ -64,6 +67,7 @@ pub fn create(fd: c_int, family: c_int, kind: Kind, nonblocking: bool) -> Option
     pcb.put(flag::NONBLOCK, nonblocking);
     pcb.put(flag::INET6, family == libc::AF_INET6);
     pcb.put(flag::DATAGRAM, kind == Kind::Datagram);
+    pcb.put(flag::PACKETS, kind == Kind::Packets);
     if let Some(inode) = inode {
         pcb.set(flag::UNIX);
         table::bind_inode(&lock, index, inode);
@@ -72,9 +76,9 @@ pub fn create(fd: c_int, family: c_int, kind: Kind, nonblocking: bool) -> Option
 }
 
 /// Both ends of socketpair(2).
-pub fn pair(fds: [c_int; 2], nonblocking: bool) -> Option<[Sock; 2]> {
-    let first = create(fds[0], libc::AF_UNIX, Kind::Stream, nonblocking)?;
-    let Some(second) = create(fds[1], libc::AF_UNIX, Kind::Stream, nonblocking) else {
+pub fn pair(fds: [c_int; 2], kind: Kind, nonblocking: bool) -> Option<[Sock; 2]> {
+    let first = create(fds[0], libc::AF_UNIX, kind, nonblocking)?;
+    let Some(second) = create(fds[1], libc::AF_UNIX, kind, nonblocking) else {
         reap::release(first.arena, first.name(), End::Clean);
         return None;
     };
@@ -129,7 +133,12 @@ pub fn listening(sock: Sock, backlog: c_int) {
 
 /// After accept(2) gave `fd`, with the socket it listened on if that is known.
 pub fn accepted(fd: c_int, listener: Option<Sock>, family: c_int, nonblocking: bool) -> Option<Sock> {
-    let sock = create(fd, family, Kind::Stream, nonblocking)?;
+    let kind = match listener {
+        Some(l) if l.pcb.has(flag::PACKETS) => Kind::Packets,
+        Some(_) => Kind::Stream,
+        None => kind(family, call::int_option(fd, libc::SOL_SOCKET, libc::SO_TYPE).ok()?, 0)?,
+    };
+    let sock = create(fd, family, kind, nonblocking)?;
     sock.pcb.set(flag::ACCEPTED);
     match listener {
         Some(l) => options::inherit(sock, l),

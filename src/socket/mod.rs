@@ -10,6 +10,7 @@ pub mod end;
 pub mod handle;
 pub mod life;
 pub mod options;
+pub mod packet;
 pub mod ready;
 pub mod recv;
 pub mod route;

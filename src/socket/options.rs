@@ -9,7 +9,7 @@ use libc::{
 };
 
 use super::handle::Sock;
-use super::{datagram, end, route};
+use super::{datagram, end, packet, route};
 use crate::pcb::Address;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
@@ -214,6 +214,7 @@ fn set_unix(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Se
             }
             Set::Kernel
         }
+        _ if (level, option) == (SOL_SOCKET, SO_RCVLOWAT) && packet::is_of(sock) => Set::Kernel,
         Some(value) if (level, option) == (SOL_SOCKET, SO_RCVLOWAT) && by_ring => {
             sock.pcb.rcvlowat.store(if value < 0 { i32::MAX } else { value.max(1) } as u32, Ordering::Relaxed);
             Set::Done
@@ -313,6 +314,9 @@ pub fn readable_bytes(sock: Sock) -> Option<c_int> {
         return datagram::readable_bytes(sock);
     }
     let ep = sock.endpoint().filter(|ep| ep.rx.path().leads_to_ring() && !ep.has_left_ring())?;
+    if packet::is_of(sock) {
+        return Some(ep.packet_bytes()?.min(c_int::MAX as u64) as c_int);
+    }
     let (left, _) = ep.kernel_left(0);
     let queued = ep.rx.queued()?;
     Some(left.saturating_add(ep.queued_to_mark(queued)).min(c_int::MAX as u64) as c_int)

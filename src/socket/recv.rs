@@ -6,8 +6,7 @@ use libc::{MSG_OOB, MSG_PEEK, MSG_WAITALL, c_int};
 use super::handle::{Endpoint, Sock};
 use super::route::{self, RxRoute};
 use super::stats::{COUNTERS, add};
-use super::unix;
-use super::{sleepers, spin};
+use super::{packet, sleepers, spin, unix};
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::owner::System;
@@ -21,6 +20,9 @@ use crate::transport::stream;
 /// Receives into `sink`; `kernel` makes the program's own call where the kernel has the bytes, with flags besides.
 #[inline(always)]
 pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Ret {
+    if packet::is_of(sock) {
+        return packet::receive(sock, sink, flags, kernel);
+    }
     if flags & MSG_OOB != 0 && sock.pcb.has(flag::UNIX) {
         return kernel(0);
     }
@@ -60,7 +62,9 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
 pub fn receive_bytes(sock: Sock, sink: &mut Iov, flags: c_int, kernel: impl FnMut(c_int) -> Ret) -> Ret {
     let before = sink.left();
     match receive(sock, sink, flags, kernel) {
-        Ok(n) if sock.pcb.has(flag::UNIX) && n > 0 && sink.left() > 0 && sink.left() < before => beyond_ring(sock, sink, flags, n),
+        Ok(n) if sock.pcb.has(flag::UNIX) && !packet::is_of(sock) && n > 0 && sink.left() > 0 && sink.left() < before => {
+            beyond_ring(sock, sink, flags, n)
+        }
         ret => ret,
     }
 }
@@ -75,7 +79,7 @@ fn beyond_ring(sock: Sock, sink: &mut Iov, flags: c_int, n: usize) -> Ret {
 
 /// A receive from the kernel's AF_UNIX socket, during which nobody switches. `None` where the route is to be asked for
 /// again.
-fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Ret> {
+pub(super) fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Ret> {
     // Who owes the kernel something must not be asleep inside.
     let owes = sock.endpoint().is_some_and(|ep| ep.owes_kernel());
     let company = owes || (sock.may_have_company() && !unix::stays_in_kernel(sock));
@@ -85,6 +89,11 @@ fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c_int) -> Re
     if let Ok(n) = ret {
         add(&COUNTERS.kernel_rx_bytes, n as u64);
         add(&COUNTERS.kernel_rx_messages, 1);
+    }
+    if ret == Ok(0)
+        && let Some(error) = sock.endpoint().and_then(|ep| ep.error_of_ring())
+    {
+        return Some(Err(error));
     }
     if ret == Err(Errno::EAGAIN) && company && !sock.is_nonblocking(flags) { asleep_in_kernel(sock) } else { Some(ret) }
 }
@@ -262,7 +271,7 @@ impl Endpoint {
     /// Who has sent something since it last found nothing waits for an answer, which may come at once: looks
     /// for it closely, and for a moment only.
     #[inline(always)]
-    fn awaits_answer(&self) -> bool {
+    pub(super) fn awaits_answer(&self) -> bool {
         let sent = self.tx.produced.head.load(Ordering::Relaxed);
         if self.rx.reader.sent_seen.load(Ordering::Relaxed) == sent {
             return false;
@@ -280,7 +289,7 @@ impl Endpoint {
 
     /// In a stream that keeps coming every look costs the sender more than a message does: while the first
     /// look always finds something it is made later and later, up to a microsecond or two.
-    fn look_calmly(&self) -> bool {
+    pub(super) fn look_calmly(&self) -> bool {
         let calm_ns = self.rest_calmly();
         let found = self.rx.has_data();
         self.rx.reader.calm_ns.store(calmer(calm_ns, found), Ordering::Relaxed);
@@ -323,12 +332,18 @@ impl Endpoint {
         let n = stream::pop(self.rx, self.sock.arena, self.sock.me(), self.may_have_company(), sink, most, peek, || self.is_current())
             .map_err(|why| self.refused(why))?;
         if n > 0 && !peek {
-            self.wake_writer();
-            if self.sock.pcb.has(flag::DOORBELL_LEFT) && !self.rx.has_data() {
-                self.take_left_doorbells();
-            }
+            self.taken();
         }
         Ok(n)
+    }
+
+    /// After something was taken from the ring.
+    #[inline(always)]
+    pub(super) fn taken(&self) {
+        self.wake_writer();
+        if self.sock.pcb.has(flag::DOORBELL_LEFT) && !self.rx.has_data() {
+            self.take_left_doorbells();
+        }
     }
 
     fn receive_slowly(&self, sink: &mut Iov, peek: bool, nonblocking: bool, at_least: usize) -> Ret {
@@ -380,7 +395,7 @@ impl Endpoint {
         }
     }
 
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.rx.is_finished() || self.peer_end() != End::Open || self.sock.pcb.has(flag::SHUT_RD)
     }
 

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::handle::{Endpoint, Sock};
 use super::stats::{COUNTERS, add};
-use super::{datagram, unix};
+use super::{datagram, packet, unix};
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::lock::Held;
@@ -185,7 +185,7 @@ impl Endpoint {
             return true;
         }
         if sock.pcb.has(flag::UNIX) {
-            let done = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1).is_ok();
+            let done = packet::is_of(*sock) || call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 1).is_ok();
             if done {
                 sock.pcb.set(flag::ANCHOR_READY);
             }

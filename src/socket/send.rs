@@ -8,7 +8,7 @@ use super::handle::{Endpoint, Sock};
 use super::route::{self, TxRoute};
 use super::spin::{self, Peer};
 use super::stats::{COUNTERS, add};
-use super::{unix, wait};
+use super::{packet, unix, wait};
 use crate::pcb::block::flag;
 use crate::shm::blocks;
 use crate::sys::clock::Deadline;
@@ -35,6 +35,9 @@ const MESSAGES_PER_LOOK: u64 = 16;
 /// Sends from `source`; `kernel` makes the program's own call where the kernel takes the bytes.
 #[inline(always)]
 pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() -> Ret) -> Ret {
+    if packet::is_of(sock) {
+        return packet::send(sock, source, flags, kernel);
+    }
     if flags & MSG_OOB != 0 && sock.pcb.has(flag::UNIX) {
         // The kernel's urgent byte is of another kind there, and stays with it.
         route::pin(sock);
@@ -121,15 +124,21 @@ impl Endpoint {
     #[inline(always)]
     fn push(&self, source: &mut Iov, whole: u64) -> Ret {
         let ret = self.push_one(source, whole);
-        if self.tx.writer.messages.load(Ordering::Relaxed).is_multiple_of(MESSAGES_PER_LOOK) {
-            self.look_for_end(&self.tx.writer.looked_ns);
-        }
+        self.look_now_and_then();
         if !stream::stash::is_empty(self.tx) {
             stream::stash::flush(self.tx, |kept| {
                 let _ = self.push_one(kept, stream::WHOLE_BYTES);
             });
         }
         ret
+    }
+
+    /// Whether the other end is still there is looked at after so many messages.
+    #[inline(always)]
+    pub(super) fn look_now_and_then(&self) {
+        if self.tx.writer.messages.load(Ordering::Relaxed).is_multiple_of(MESSAGES_PER_LOOK) {
+            self.look_for_end(&self.tx.writer.looked_ns);
+        }
     }
 
     #[inline(always)]
@@ -232,6 +241,13 @@ impl Endpoint {
 
     /// How much may be queued, from SO_SNDBUF here and SO_RCVBUF there where they were set.
     pub fn queue_bytes(&self) -> u64 {
+        if packet::is_of(self.sock) {
+            // The kernel counts what the receiver has not taken against the sender alone.
+            return match self.sock.pcb.sndbuf.load(Ordering::Relaxed) {
+                0 => packet::QUEUE_BYTES,
+                set => u64::from(set).min(packet::QUEUE_BYTES),
+            };
+        }
         let mine = u64::from(self.sock.pcb.sndbuf.load(Ordering::Relaxed));
         let theirs = self.peer().map_or(0, |(_, p)| u64::from(p.rcvbuf.load(Ordering::Relaxed)));
         match (mine, theirs) {

@@ -94,7 +94,7 @@ fn moved(c: &Circuit, side: usize) -> [u64; 4] {
 }
 
 fn of_pcb(arena: &Arena, p: &Pcb) -> Option<[u64; 4]> {
-    let link = Link::of(p.link.load(Ordering::Acquire)).filter(|_| !p.has(flag::DATAGRAM))?;
+    let link = Link::of(p.link.load(Ordering::Acquire)).filter(|_| !p.has(flag::DATAGRAM | flag::PACKETS))?;
     let c = circuit(arena, link.circuit).filter(|c| c.generation.load(Ordering::Acquire) == link.generation)?;
     Some(moved(c, link.side))
 }

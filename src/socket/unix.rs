@@ -16,6 +16,7 @@ use libc::{POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, POLLRDNORM, POLLWRBAND,
 
 use super::end::take_error;
 use super::handle::{Endpoint, Sock};
+use super::packet;
 use super::ready::Readiness;
 use super::route::{LEAVES, PATH_CHANGES, SendInKernel};
 use super::stats::{COUNTERS, add};
@@ -111,6 +112,7 @@ pub fn stays_in_kernel(sock: Sock) -> bool {
 pub fn goes_on_in_kernel(sock: Sock) -> bool {
     const SIOCATMARK: libc::c_ulong = 0x8905;
     sock.pcb.has(flag::UNIX)
+        && !packet::is_of(sock)
         && sock.endpoint().is_some_and(|ep| ep.rx.path() == Path::Leaving && ep.has_left_ring())
         // A receive stops before an urgent byte.
         && call::ioctl_int(sock.fd, SIOCATMARK) != Ok(1)
@@ -119,7 +121,8 @@ pub fn goes_on_in_kernel(sock: Sock) -> bool {
 /// Sends through the kernel for as long as that is the way, never asleep inside: a direction does not switch
 /// while somebody is. `None` where the rest is to go another way; `sent` counts.
 pub fn send_in_kernel(sock: Sock, guard: SendInKernel, source: &mut Iov, flags: c_int, sent: &mut usize) -> Option<Ret> {
-    let ret = source.send_kernel(sock.fd, flags | libc::MSG_DONTWAIT);
+    let flags_now = flags | libc::MSG_DONTWAIT;
+    let ret = if packet::is_of(sock) { source.send_message(sock.fd, flags_now) } else { source.send_kernel(sock.fd, flags_now) };
     if sock.is_nonblocking(flags) {
         guard.told(ret, source.left());
     }
@@ -191,7 +194,8 @@ impl Endpoint {
 
     fn switch_rx(&self) {
         let Some((_, peer)) = self.peer() else { return };
-        if !self.has_memory_both_ways() {
+        let packets = packet::is_of(self.sock);
+        if !self.has_memory_both_ways() || (packets && !self.prepare_for_packets(peer)) {
             return;
         }
         let signals = Blocked::all();
@@ -203,6 +207,8 @@ impl Endpoint {
         let left = if is_quiet && self.peer_end() == End::Open { call::ioctl_int(self.sock.fd, libc::FIONREAD).ok() } else { None };
         // A sender that was told that there is no room must not find any before the kernel says so.
         let left = left.filter(|&n| n == 0 || !peer.has(flag::KERNEL_FULL)).filter(|_| !self.anchor_has_ended());
+        // How many packets are in the kernel nobody tells: they go along.
+        let left = if packets { left.filter(|_| self.move_packets_to_ring(peer)).map(|_| 0) } else { left };
         let Some(left) = left else {
             self.rx.change_path(Path::Switching, Path::Ready);
             return;
@@ -263,6 +269,9 @@ impl Endpoint {
 
     /// Sends what nobody reads any more by the kernel, in its place, as far as there is room; true where that was all.
     fn empty_ring_into_kernel(&self) -> bool {
+        if packet::is_of(self.sock) {
+            return self.empty_packets_into_kernel();
+        }
         let fd = self.sock.fd;
         let send = |from: *const u8, n: usize| call::send_nowait(fd, from, n);
         let (arena, me) = (self.sock.arena, self.sock.me());
@@ -324,7 +333,9 @@ impl Endpoint {
         let taken = &self.rx.consumed.rings_taken;
         loop {
             let before = taken.load(Ordering::SeqCst);
-            let n = self.rx.produced.rings.load(Ordering::SeqCst).min(most).saturating_sub(before).min(call::SCRATCH_BYTES as u64);
+            // A packet each, or a byte each.
+            let at_once = if packet::is_of(self.sock) { 1 } else { call::SCRATCH_BYTES as u64 };
+            let n = self.rx.produced.rings.load(Ordering::SeqCst).min(most).saturating_sub(before).min(at_once);
             if n == 0 || !self.is_past_left() {
                 return 0;
             }
@@ -484,6 +495,12 @@ pub fn hand_over(sock: Sock) {
 /// Waits until nobody of the process is in the middle of sending to the kernel.
 fn await_silence(pcb: &Pcb) {
     (0..PATIENCE).take_while(|_| pcb.sends_in_kernel.load(Ordering::SeqCst) != 0).for_each(|_| thread::yield_now());
+}
+
+/// Whether an empty message of the kernel's is the end of what comes.
+pub(super) fn has_nothing_more(fd: c_int) -> bool {
+    let is_over = call::poll_one(fd, POLLRDHUP, Deadline::NOW).is_ok_and(|bits| bits & POLLRDHUP != 0);
+    is_over && call::ioctl_int(fd, libc::FIONREAD).is_ok_and(|n| n == 0)
 }
 
 /// Whether the kernel says that the other end is gone.

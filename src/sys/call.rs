@@ -29,6 +29,44 @@ pub fn send_nowait(fd: c_int, from: *const u8, n: usize) -> Ret {
     check(unsafe { (real().send)(fd, from.cast(), n, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })
 }
 
+/// Bytes of the next message of a packet socket, which stays; 0 also at the end of the connection.
+///
+/// # Errors
+/// `EAGAIN` where there is none; an error that the socket has to tell, which it then has told.
+pub fn next_message_bytes(fd: c_int) -> Ret {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    // SAFETY: no buffer is asked for.
+    check(unsafe { (real().recv)(fd, core::ptr::null_mut(), 0, flags) })
+}
+
+/// The pieces of `n` bytes that lie in a ring of `size` bytes from offset `at` on and around its end.
+fn around(ring: *mut u8, size: usize, at: usize, n: usize) -> [libc::iovec; 2] {
+    let first = n.min(size - at);
+    [libc::iovec { iov_base: ring.wrapping_add(at).cast(), iov_len: first }, libc::iovec { iov_base: ring.cast(), iov_len: n - first }]
+}
+
+/// Receives a message of `n` bytes into a ring (`around`), without waiting.
+pub fn recv_around(fd: c_int, ring: *mut u8, size: usize, at: usize, n: usize) -> Ret {
+    let mut pieces = around(ring, size, at, n);
+    // SAFETY: an all-zero msghdr is valid; the pieces lie in the ring, says the caller.
+    unsafe {
+        let mut msg: libc::msghdr = core::mem::zeroed();
+        (msg.msg_iov, msg.msg_iovlen) = (pieces.as_mut_ptr(), pieces.len());
+        check((real().recvmsg)(fd, &mut msg, libc::MSG_DONTWAIT))
+    }
+}
+
+/// Sends a message of `n` bytes out of a ring (`around`), without waiting.
+pub fn send_around(fd: c_int, ring: *mut u8, size: usize, at: usize, n: usize) -> Ret {
+    let mut pieces = around(ring, size, at, n);
+    // SAFETY: as above.
+    unsafe {
+        let mut msg: libc::msghdr = core::mem::zeroed();
+        (msg.msg_iov, msg.msg_iovlen) = (pieces.as_mut_ptr(), pieces.len());
+        check((real().sendmsg)(fd, &msg, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL))
+    }
+}
+
 /// Receives into a buffer nobody looks at; returns how many bytes came (0: end of the connection).
 pub fn recv_scratch(fd: c_int, flags: c_int) -> Ret {
     recv_to_scratch(fd, if flags & libc::MSG_OOB != 0 { 1 } else { SCRATCH_BYTES }, flags)

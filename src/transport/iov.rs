@@ -225,6 +225,17 @@ impl<'a> Iov<'a> {
         }
     }
 
+    /// Sends everything as one message on the anchor `fd`; nothing of it is done yet.
+    pub fn send_message(&self, fd: libc::c_int, flags: libc::c_int) -> crate::sys::errno::Ret {
+        // SAFETY: as for `receive_kernel`; the kernel only reads.
+        unsafe {
+            let mut msg: libc::msghdr = core::mem::zeroed();
+            msg.msg_iov = self.rest.as_ptr().cast_mut();
+            msg.msg_iovlen = self.rest.len();
+            crate::sys::errno::check((crate::sys::real::real().sendmsg)(fd, &msg, flags))
+        }
+    }
+
     /// What is left, as the first few buffers for a real call; at least one if anything is left.
     pub fn next_buffers(&self) -> ([iovec; 8], usize) {
         let mut out = [iovec { iov_base: core::ptr::null_mut(), iov_len: 0 }; 8];

@@ -1,4 +1,4 @@
-//! The record ring: a direction whose bytes are records, one a datagram, put there by any number of senders.
+//! The record ring: a direction whose bytes are records, one a datagram or packet, put there by any number of senders.
 //!
 //! A record is a header of three words, the datagram, and padding to a multiple of eight bytes:
 //!
@@ -7,6 +7,8 @@
 //! | 0 | 0..32 | bytes of the datagram |
 //! | | 32..48 | port of the sender |
 //! | 1, 2 | | address of the sender |
+//!
+//! The two ends of a connection know one another: the address of its packets is not looked at.
 //!
 //! A record lies in one segment, and its place is published by one store: a sender killed before that has sent nothing.
 
@@ -22,7 +24,7 @@ use crate::sys::sync::Ordering;
 /// Words before the datagram.
 const HEADER_WORDS: usize = 3;
 const HEADER_BYTES: u64 = 8 * HEADER_WORDS as u64;
-/// The largest datagram that fits: the most that UDP over IPv4 can carry (RFC 768).
+/// The most that UDP over IPv4 can carry (RFC 768).
 pub const MOST_BYTES: usize = 65_507;
 /// A sender that does not get on is waited for this long: it may have been stopped (SIGSTOP).
 const PATIENCE_NS: u64 = if cfg!(loom) { u64::MAX } else { 50_000_000 };
@@ -94,6 +96,32 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
         held.release(me.owner());
         return Ok(Pushed::Gone);
     }
+    let pushed = put(d, arena, header, source, most)?;
+    if matches!(pushed, Pushed::Done(_)) {
+        held.release(me.owner());
+    }
+    Ok(pushed)
+}
+
+/// As `push`, for who holds the senders' lock.
+#[inline]
+pub fn put(d: &Direction, arena: &Arena, header: Header, source: &Iov, most: u64) -> Result<Pushed, Refused> {
+    let n = header.bytes as usize;
+    // SAFETY: the memory that `put_with` gives is a segment's, valid for its size, a power of two; the record fits.
+    let copy = |ring: *mut u8, size: usize, at: usize| unsafe { source.send_to(ring, size, at, n) };
+    put_with(d, arena, header, most, copy)
+}
+
+/// As `put`; `write(ring, size, at)` writes the bytes to the ring of `size` bytes from offset `at` on and around its end,
+/// and says whether it did.
+#[inline(always)]
+pub fn put_with(
+    d: &Direction,
+    arena: &Arena,
+    header: Header,
+    most: u64,
+    write: impl FnOnce(*mut u8, usize, usize) -> bool,
+) -> Result<Pushed, Refused> {
     let head = d.produced.head.load(Ordering::Relaxed);
     let memory = memory(arena, d.segment(d.produced.segment.load(Ordering::Relaxed)))?;
     let need = record_bytes(u64::from(header.bytes));
@@ -113,8 +141,7 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
         }
     }
     put_words(&memory, head, header.words());
-    // SAFETY: the segment's memory is valid for its size, a power of two; the record fits.
-    if unsafe { !source.send_to(memory.at, memory.bytes as usize, at(&memory, head.wrapping_add(HEADER_BYTES)), header.bytes as usize) } {
+    if !write(memory.at, memory.bytes as usize, at(&memory, head.wrapping_add(HEADER_BYTES))) {
         return Err(Refused::Fault);
     }
     if d.control.is_timed.load(Ordering::Relaxed) != 0 {
@@ -123,7 +150,6 @@ pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, 
     stream::count(&d.writer.messages);
     // A read-modify-write, as the fence rule of this floor demands.
     d.produced.head.swap(head.wrapping_add(need), Ordering::SeqCst);
-    held.release(me.owner());
     Ok(Pushed::Done(head.wrapping_add(need)))
 }
 
@@ -164,20 +190,65 @@ pub fn pop(
     }
 }
 
+/// Lets `write(ring, size, at, n)` take the next datagram, of `n` bytes, straight out of the ring of `size` bytes from
+/// offset `at` on and around its end; it stays where that says no. Whether there was one, and it was taken.
+pub fn take_with(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    valid: impl Fn() -> bool,
+    write: impl FnOnce(*mut u8, usize, usize, usize) -> bool,
+) -> Result<bool, Damaged> {
+    let _held = d.reader.lock.acquire(me.owner(), &System(arena));
+    let tail = d.consumed.tail.load(Ordering::Relaxed);
+    let Some((memory, header)) = next(d, arena, tail)?.filter(|_| valid()) else { return Ok(false) };
+    let end = tail.wrapping_add(record_bytes(u64::from(header.bytes)));
+    let taken = write(memory.at, memory.bytes as usize, at(&memory, tail.wrapping_add(HEADER_BYTES)), header.bytes as usize)
+        && d.consumed.tail.compare_exchange(tail, end, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+    if taken {
+        stream::count(&d.reader.messages);
+    }
+    Ok(taken)
+}
+
 /// The header of the next datagram, for one who may be the only reader: others may take it meanwhile.
 pub fn look(d: &Direction, arena: &Arena, me: Me, contended: bool) -> Option<Header> {
     let _held = d.reader.lock.acquire_if(contended, me.owner(), &System(arena));
     next(d, arena, d.consumed.tail.load(Ordering::Relaxed)).ok()?.map(|(_, header)| header)
 }
 
-/// The record at `tail`, with the memory that it lies in.
+/// Bytes of all the datagrams that are there, without their headers.
+pub fn bytes_of_all(d: &Direction, arena: &Arena, me: Me) -> Result<u64, Damaged> {
+    let _held = d.reader.lock.acquire(me.owner(), &System(arena));
+    let mut tail = d.consumed.tail.load(Ordering::Relaxed);
+    let mut number = d.consumed.segment.load(Ordering::Relaxed);
+    let mut bytes = 0;
+    while let Some((found, _, header)) = find(d, arena, tail, number)? {
+        number = found;
+        tail = tail.wrapping_add(record_bytes(u64::from(header.bytes)));
+        bytes += u64::from(header.bytes);
+    }
+    Ok(bytes)
+}
+
+/// The record at `tail`, with the memory that it lies in. Segments that were read to their end are given back.
 fn next(d: &Direction, arena: &Arena, tail: u64) -> Result<Option<(Memory, Header)>, Damaged> {
+    let number = d.consumed.segment.load(Ordering::Relaxed);
+    let Some((found, memory, header)) = find(d, arena, tail, number)? else { return Ok(None) };
+    for read in 0..found.wrapping_sub(number) {
+        let read = number.wrapping_add(read);
+        stream::release(d, arena, read, read.wrapping_add(1));
+    }
+    Ok(Some((memory, header)))
+}
+
+/// The record at `tail`, which is in the segment with this running number or a later one.
+fn find(d: &Direction, arena: &Arena, tail: u64, mut number: u32) -> Result<Option<(u32, Memory, Header)>, Damaged> {
     loop {
         let head = d.produced.head.load(Ordering::Acquire);
         if head == tail {
             return Ok(None);
         }
-        let number = d.consumed.segment.load(Ordering::Relaxed);
         let memory = memory(arena, d.segment(number))?;
         let last = d.produced.segment.load(Ordering::Acquire);
         let end = if number == last { head } else { d.segment(number.wrapping_add(1)).start.load(Ordering::Relaxed).min(head) };
@@ -186,17 +257,17 @@ fn next(d: &Direction, arena: &Arena, tail: u64) -> Result<Option<(Memory, Heade
             if last.wrapping_sub(number) as usize >= SEGMENTS {
                 return Err(Damaged);
             }
-            stream::release(d, arena, number, number.wrapping_add(1));
+            number = number.wrapping_add(1);
             continue;
         }
         if ready < HEADER_BYTES {
             return Err(Damaged);
         }
         let header = Header::of(words(&memory, tail));
-        if header.bytes as usize > MOST_BYTES || record_bytes(u64::from(header.bytes)) > ready {
+        if record_bytes(u64::from(header.bytes)) > ready {
             return Err(Damaged);
         }
-        return Ok(Some((memory, header)));
+        return Ok(Some((number, memory, header)));
     }
 }
 

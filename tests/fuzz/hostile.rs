@@ -128,7 +128,7 @@ fn address(a: std::io::Result<std::net::SocketAddr>) -> Address {
 fn unix_pair() -> Pair {
     let (a, b) = UnixStream::pair().expect("a pair");
     let fds: [OwnedFd; 2] = [a.into(), b.into()];
-    let socks = life::pair([fds[0].as_raw_fd(), fds[1].as_raw_fd()], false).expect("room for PCBs");
+    let socks = life::pair([fds[0].as_raw_fd(), fds[1].as_raw_fd()], life::Kind::Stream, false).expect("room for PCBs");
     for sock in socks.iter().chain(&socks) {
         sock.endpoint().expect("a circuit").become_aware();
     }
