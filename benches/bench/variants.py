@@ -16,7 +16,7 @@ from . import proc
 NAMES = {"K": "kernel TCP or UDP", "U": "AF_UNIX", "W": "socket_wrapper", "L": "Landline"}
 
 CARRIED = ("ring_bytes",)                        # the counters of what Landline carried; one that is absent is nothing
-UNIX_FOR = {"tcp": "unix", "unix": "unix", "unixseq": "unixseq", "udp": "unixgram"}   # what U runs for a work of a family
+UNIX_FOR = {"tcp": "unix", "unix": "unix", "unixseq": "unixseq", "unixgram": "unixgram", "udp": "unixgram"}   # what U runs for a work of a family
 
 
 class Setup:

@@ -45,7 +45,7 @@ class Work:
     measure: object
     rows: list
     variants: str = "K U W L"                    # K1: K arranged otherwise; K2: K once more, to see the noise
-    family: str = "tcp"                          # or "udp", "unix", "unixseq": of K, W and L
+    family: str = "tcp"                          # or "udp", "unix", "unixseq", "unixgram": of K, W and L
     preloaded_ends: tuple = BOTH
     uses_sockets: bool = True
     least_on_ring: float = 0.9                   # share of the bytes, where both ends are preloaded
@@ -351,6 +351,9 @@ WORKS = [
     Work("AF_UNIX packets, 64 KiB", stream(64 * KIB),
          [Row("bytes_per_s", "AF_UNIX SOCK_SEQPACKET packets of 64 KiB one way", "B/s", base="U")],
          variants="U L", family="unixseq"),
+    Work("AF_UNIX datagrams, ping-pong", pingpong("two", 64),
+         [Row("us_mean", "AF_UNIX 64-byte datagrams, ping-pong, two cores", "us", base="U")],
+         variants="U L", family="unixgram"),
     Work("redis -c 1", redis(("-c", 1), 2000), redis_rows("-c 1", Need("K", 3), Need("U", 1.5)), programs=REDIS),
     Work("redis -c 50", redis(("-c", 50), 5000), redis_rows("-c 50", Need("K", 3), Need("U", 1.5)), programs=REDIS),
     Work("redis -c 50 -P 16", redis(("-c", 50, "-P", 16), 50000),

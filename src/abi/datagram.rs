@@ -4,11 +4,15 @@ use core::ffi::{c_int, c_void};
 use libc::{msghdr, size_t, sockaddr, socklen_t};
 
 use super::decode::{self, is_there, is_writable, message_buffers};
+use super::message::{for_descriptors, share_descriptors};
+use crate::fd::table;
 use crate::pcb::Address;
+use crate::socket::datagram::local::{came_from, send as send_local};
 use crate::socket::datagram::{Got, Received, receive, send, through_kernel};
 use crate::socket::{Sock, options};
 use crate::sys::errno::{Ret, check};
 use crate::sys::real::real;
+use crate::sys::unix_name::{MOST_BYTES, UnixName};
 use crate::sys::{Errno, call, fault};
 use crate::transport::iov::Iov;
 
@@ -41,6 +45,10 @@ pub(super) unsafe fn recvfrom(
 
 /// Puts an address where the program wants it, as far as there is room; returns its full length.
 unsafe fn tell_address(sock: Sock, from: Address, to: *mut c_void, room: socklen_t) -> Result<socklen_t, Errno> {
+    if options::is_local(sock) {
+        // SAFETY: as the caller says.
+        return unsafe { put_name(&came_from(), to, room) };
+    }
     let (name, len) = call::raw_address(options::for_program(sock, from));
     if (room as c_int) < 0 {
         return Err(Errno::EINVAL);
@@ -56,6 +64,19 @@ unsafe fn tell_address(sock: Sock, from: Address, to: *mut c_void, room: socklen
     Ok(len)
 }
 
+/// Puts a name where the program wants it, as far as there is room; returns its full length.
+pub(super) unsafe fn put_name(name: &UnixName, to: *mut c_void, room: socklen_t) -> Result<socklen_t, Errno> {
+    let n = name.len().min(room as usize);
+    // SAFETY: the caller has `room` bytes there, which are overwritten.
+    unsafe {
+        if !fault::can_write(to.cast(), n) {
+            return Err(Errno::EFAULT);
+        }
+        core::ptr::copy_nonoverlapping(name.as_ptr(), to.cast(), n);
+    }
+    Ok(name.len() as socklen_t)
+}
+
 /// recvmsg(2).
 pub(super) unsafe fn recvmsg(sock: Sock, msg: *mut msghdr, flags: c_int) -> Ret {
     // SAFETY: as the caller of recvmsg says.
@@ -65,8 +86,10 @@ pub(super) unsafe fn recvmsg(sock: Sock, msg: *mut msghdr, flags: c_int) -> Ret 
         }
         let sink = Iov::new(message_buffers(msg)?)?;
         let got = receive(sock, &sink, flags, |more| check((real().recvmsg)(sock.fd, msg, flags | more)))?;
-        if let Got::Mailbox(r) = got {
-            describe(sock, r, msg, flags)?;
+        match got {
+            Got::Mailbox(r) => describe(sock, r, msg, flags)?,
+            Got::Kernel(_) if options::is_local(sock) => for_descriptors(msg, table::forget),
+            Got::Kernel(_) => {}
         }
         Ok(got.ret(flags))
     }
@@ -114,6 +137,15 @@ fn is_whole(family: c_int, len: socklen_t) -> bool {
 /// sendto(2) and what is like it.
 pub(super) unsafe fn sendto(sock: Sock, source: &Iov, flags: c_int, addr: *const sockaddr, len: socklen_t, kernel: impl FnOnce() -> Ret) -> Ret {
     // SAFETY: as the caller of sendto says.
+    if options::is_local(sock) && !addr.is_null() && len > 0 {
+        if len as usize > MOST_BYTES || !fault::can_read(addr.cast(), len as usize) {
+            return through_kernel(sock, flags, kernel);
+        }
+        // SAFETY: `len` readable bytes.
+        let name = UnixName::of(unsafe { core::slice::from_raw_parts(addr.cast(), len as usize) });
+        return send_local(sock, source, flags, Some(name), kernel);
+    }
+    // SAFETY: as the caller says.
     match unsafe { destination(sock, addr, len) } {
         To::Peer => send(sock, source, flags, None, kernel),
         To::Address(to) => send(sock, source, flags, Some(to), kernel),
@@ -127,6 +159,7 @@ pub(super) unsafe fn sendmsg(sock: Sock, msg: *const msghdr, flags: c_int) -> Re
     unsafe {
         let kernel = || check((real().sendmsg)(sock.fd, msg, flags));
         if !is_there(msg) || (*msg).msg_controllen != 0 {
+            share_descriptors(msg);
             return through_kernel(sock, flags, kernel);
         }
         let source = Iov::new(message_buffers(msg)?)?;

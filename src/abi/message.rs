@@ -21,7 +21,7 @@ use crate::sys::real::real;
 use crate::transport::iov::Iov;
 
 /// Calls `f` for every descriptor that `msg` carries (SCM_RIGHTS, unix(7)).
-unsafe fn for_descriptors(msg: *const msghdr, mut f: impl FnMut(c_int)) {
+pub(super) unsafe fn for_descriptors(msg: *const msghdr, mut f: impl FnMut(c_int)) {
     // SAFETY: a message whose control buffer the kernel has accepted or written; CMSG_FIRSTHDR and
     // CMSG_NXTHDR stay within it.
     unsafe {
@@ -44,14 +44,14 @@ unsafe fn for_descriptors(msg: *const msghdr, mut f: impl FnMut(c_int)) {
 
 /// Descriptors in a message about to be sent will be held by another process as well. There are none to be marked
 /// before the process has joined the net.
-unsafe fn share_descriptors(msg: *const msghdr) {
+pub(super) unsafe fn share_descriptors(msg: *const msghdr) {
     // SAFETY: as the caller says; what is not there is the kernel's to refuse.
     unsafe {
         if joined().is_none() || !is_there(msg) || !fault::can_read((*msg).msg_control.cast(), (*msg).msg_controllen) {
             return;
         }
         for_descriptors(msg, |fd| {
-            if let Some(sock) = table::stream(fd) {
+            if let Some(sock) = table::socket(fd) {
                 sock.pcb.set(flag::SHARED);
             }
         });

@@ -8,9 +8,10 @@ use super::decode::{is_there, with_buffer, with_vector, with_whole_buffer};
 use crate::fd::table::{self, Entry};
 use crate::socket::recv::receive_bytes;
 use crate::socket::{Sock, options};
+use crate::sys::Errno;
 use crate::sys::errno::{Ret, check, encode, preserved};
 use crate::sys::real::real;
-use crate::sys::{Errno, call, fault};
+use crate::sys::unix_name::UnixName;
 use crate::transport::iov::Iov;
 
 /// The flags of preadv2(2) that a socket takes; without an offset (-1) the call is then readv(2).
@@ -47,16 +48,9 @@ fn receive_vector(sock: Sock, sink: &mut Iov, flags: c_int, call: impl Fn() -> R
 
 /// Who sent a byte of an AF_UNIX stream: what the other end is bound to, if anything. Returns the name's length.
 pub(super) unsafe fn peer_name(fd: c_int, name: *mut c_void, room: socklen_t) -> Result<socklen_t, Errno> {
-    let Ok(known) = preserved(|| call::unix_peer_name(fd)) else { return Ok(0) };
-    let n = known.len().min(room as usize);
-    // SAFETY: the caller has `room` bytes there, which are overwritten.
-    unsafe {
-        if !fault::can_write(name.cast(), n) {
-            return Err(Errno::EFAULT);
-        }
-        core::ptr::copy_nonoverlapping(known.as_ptr(), name.cast(), n);
-    }
-    Ok(known.len() as socklen_t)
+    let Ok(known) = preserved(|| UnixName::peer(fd)) else { return Ok(0) };
+    // SAFETY: as the caller says.
+    unsafe { datagram::put_name(&known, name, room) }
 }
 
 export! {

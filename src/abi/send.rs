@@ -23,9 +23,9 @@ pub(super) fn judged(ret: Ret) -> Result<(), Errno> {
     ret.map(|_| ()).or_else(|e| if OF_ARGUMENTS.contains(&e.0) { Err(e) } else { Ok(()) })
 }
 
-/// writev(2) of nothing sends no packet; write(2) and sendmsg(2) of nothing send an empty one.
+/// writev(2) of nothing sends no message; write(2) and sendmsg(2) of nothing send an empty one.
 fn is_nothing(sock: Sock, source: &Iov) -> bool {
-    source.left() == 0 && packet::is_of(sock)
+    source.left() == 0 && options::has_messages(sock)
 }
 
 export! {
@@ -44,7 +44,9 @@ export! {
         // SAFETY: as the caller says.
         unsafe {
             match table::lookup(fd) {
-                Entry::Datagram(sock) if n >= 0 => with_vector(iov, n as usize, |source| send_datagram(sock, source, 0, None, || check((real().writev)(fd, iov, n)))),
+                Entry::Datagram(sock) if n >= 0 => with_vector(iov, n as usize, |source| {
+                    if is_nothing(sock, source) { Ok(0) } else { send_datagram(sock, source, 0, None, || check((real().writev)(fd, iov, n))) }
+                }),
                 Entry::Stream(sock) if n >= 0 => with_vector(iov, n as usize, |source| {
                     if is_nothing(sock, source) { Ok(0) } else { send_stream(sock, source, 0, || check((real().writev)(fd, iov, n))) }
                 }),

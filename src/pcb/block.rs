@@ -103,7 +103,9 @@ pub mod flag {
     /// A doorbell was left on the anchor, for others who may be about to be woken by it.
     pub const DOORBELL_LEFT: u32 = 1 << 27;
     /// It carries packets, not bytes: SOCK_SEQPACKET.
-    pub const PACKETS: u32 = 1 << 28;
+    pub const PACKETS: u32 = 1 << 29;
+    /// A datagram socket of AF_UNIX; it has DATAGRAM as well, and UNIX not.
+    pub const LOCAL: u32 = 1 << 30;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }
@@ -153,9 +155,9 @@ pub struct Pcb {
     pub(super) next_cookie: AtomicU32,
     pub(super) next_connection: AtomicU32,
     pub(super) next_port: AtomicU32,
-    /// Bytes and messages through the kernel.
-    pub kernel_tx_bytes: AtomicU64,
-    pub kernel_rx_bytes: AtomicU64,
+    /// Datagrams that it has begun to send through the kernel, and how many of those were read by a known time (LOCAL).
+    pub by_kernel: AtomicU64,
+    pub by_kernel_read: AtomicU64,
     /// Slot plus one of the process that waits on it, or has it in an event loop; `SEVERAL` where there were others.
     watcher: AtomicU32,
     _pad: u32,
@@ -232,7 +234,7 @@ impl Pcb {
         self.flags.store(0, Ordering::Relaxed);
         self.rcvlowat.store(1, Ordering::Relaxed);
         self.set_addresses(Key { local: Address::default(), remote: Address::default() });
-        for word in [&self.link, &self.rcvtimeo_ns, &self.sndtimeo_ns, &self.cookie, &self.kernel_tx_bytes, &self.kernel_rx_bytes] {
+        for word in [&self.link, &self.rcvtimeo_ns, &self.sndtimeo_ns, &self.cookie, &self.by_kernel, &self.by_kernel_read] {
             word.store(0, Ordering::Relaxed);
         }
         for word in [

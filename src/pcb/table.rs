@@ -130,11 +130,16 @@ pub fn free(lock: &TableLock, index: u32) {
     pool.live.fetch_sub(1, Ordering::Relaxed);
 }
 
+/// What a PCB with such addresses is chained by: an AF_UNIX socket by its inode alone.
+fn chained_by(p: &Pcb, key: Key) -> Key {
+    if p.has(flag::UNIX | flag::LOCAL) { Key { local: Address { port: 0, ..key.local }, remote: Address::default() } } else { key }
+}
+
 /// Takes a PCB out of the chains that make it findable by address.
 pub fn unbind(lock: &TableLock, index: u32) {
     let Some(p) = pcb(lock.arena, index) else { return };
     let key = p.addresses();
-    for chain in [Chain::of_connection(lock.arena, &key), Chain::of_port(lock.arena, key.local.port)].into_iter().flatten() {
+    for chain in [Chain::of_connection(lock.arena, &chained_by(p, key)), Chain::of_port(lock.arena, key.local.port)].into_iter().flatten() {
         chain.remove(lock, index);
     }
 }
@@ -205,7 +210,26 @@ pub fn bind_inode(lock: &TableLock, index: u32, inode: u64) {
 /// The PCB of the AF_UNIX socket with an inode.
 pub fn by_inode(arena: &Arena, inode: u64) -> Option<(u32, &Pcb)> {
     let key = Key { local: Address::of_inode(inode), remote: Address::default() };
-    Chain::of_connection(arena, &key)?.iter().find(|(_, p)| p.addresses() == key && p.state() != State::Free)
+    Chain::of_connection(arena, &key)?.iter().find(|(_, p)| chained_by(p, p.addresses()) == key && p.state() != State::Free)
+}
+
+/// Makes an AF_UNIX datagram socket, findable by its inode already, findable by its name as well. The port is a hash of it.
+pub fn bind_name(lock: &TableLock, index: u32, name: Address) {
+    let Some(p) = pcb(lock.arena, index) else { return };
+    let key = p.addresses();
+    let (Some(old), Some(new)) = (Chain::of_port(lock.arena, key.local.port), Chain::of_port(lock.arena, name.port)) else { return };
+    old.remove(lock, index);
+    p.set_addresses(Key { local: Address { port: name.port, ..key.local }, remote: Address { port: 0, ..name } });
+    new.insert(lock, index);
+    datagrams_changed(lock.arena);
+}
+
+/// The PCB of the AF_UNIX datagram socket with such a name.
+pub fn by_name(arena: &Arena, name: Address) -> Option<(u32, &Pcb)> {
+    Chain::of_port(arena, name.port)?.iter().find(|(_, p)| {
+        let key = p.addresses();
+        p.has(flag::LOCAL) && key.local.port == name.port && key.remote == Address { port: 0, ..name } && p.state() != State::Free
+    })
 }
 
 /// Makes a datagram socket findable by its local port, with the addresses it has now.
@@ -237,7 +261,7 @@ fn fit(p: &Pcb, to: Address, from: Address) -> Option<u32> {
     let local_is_any = key.local.is_any();
     let is_mine = key.local.port == to.port && (key.local == to || local_is_any);
     let is_from = key.remote.port == 0 || key.remote == from;
-    if !(p.has(flag::DATAGRAM) && is_family && is_mine && is_from) {
+    if !(p.has(flag::DATAGRAM) && !p.has(flag::LOCAL) && is_family && is_mine && is_from) {
         return None;
     }
     Some(u32::from(!local_is_any) * 4 + u32::from(key.remote.port != 0) * 2 + u32::from(is_v4 != p.has(flag::INET6)))
@@ -245,7 +269,7 @@ fn fit(p: &Pcb, to: Address, from: Address) -> Option<u32> {
 
 /// Datagram sockets at a local port.
 pub fn datagram_sockets_at(arena: &Arena, port: u16) -> usize {
-    let is_there = |p: &Pcb| p.has(flag::DATAGRAM) && p.addresses().local.port == port && p.state() != State::Free;
+    let is_there = |p: &Pcb| p.has(flag::DATAGRAM) && !p.has(flag::LOCAL) && p.addresses().local.port == port && p.state() != State::Free;
     Chain::of_port(arena, port).map_or(0, |chain| chain.iter().filter(|(_, p)| is_there(p)).count())
 }
 

@@ -18,11 +18,11 @@ use super::stats::{self, COUNTERS, add};
 use super::wait::LOOK_AGAIN_NS;
 use super::{options, recv};
 use crate::pcb::block::flag;
-use crate::pcb::{Address, Key, table};
+use crate::pcb::{Address, Key, Pcb, block, table};
 use crate::shm::Arena;
 use crate::shm::owner::System;
 use crate::sys::call::Datagram;
-use crate::sys::clock::Deadline;
+use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::confined::is_confined;
 use crate::sys::errno::{Ret, preserved};
 use crate::sys::mailbox::{self, Mailbox as KernelMailbox};
@@ -30,7 +30,7 @@ use crate::sys::trace::trace;
 use crate::sys::{Errno, call, diag, signal, thread};
 use crate::transport::direction::Path;
 use crate::transport::iov::Iov;
-use crate::transport::record;
+use crate::transport::record::{self, Header};
 use crate::transport::stream;
 
 /// Of so many datagrams from the mailbox in a row the next comes from the kernel, if that has one.
@@ -41,6 +41,7 @@ const LOOKS_PER_KERNEL: u32 = 64;
 /// One that sleeps among others looks this often, should its wake-up have been lost to one of them.
 const LOOK_NOW_AND_THEN_NS: u64 = 1_000_000_000;
 
+pub mod local;
 mod send;
 
 use send::{SENT, has_error};
@@ -76,6 +77,9 @@ impl Got {
 
 /// After bind(2), connect(2) or anything else that may have given the socket an address.
 pub fn named(sock: Sock) {
+    if sock.pcb.has(flag::LOCAL) {
+        return local::named(sock);
+    }
     let name = |remote| options::name(sock.fd, remote).unwrap_or_default();
     let key = Key { local: name(false), remote: name(true) };
     if key != sock.pcb.addresses()
@@ -95,20 +99,29 @@ pub fn mailbox(sock: Sock) -> Option<Endpoint> {
     }
 }
 
-#[cold]
-fn open(sock: Sock) -> Option<Endpoint> {
+/// Whether it is known who receives what is sent to the UDP socket's port.
+fn is_known_receiver(sock: Sock) -> bool {
     named(sock);
     let local = sock.pcb.addresses().local;
     if local.port == 0 {
-        return None;
+        return false;
     }
     // Only where every socket at the port is a member's is it known who receives.
     let shares = [libc::SO_REUSEADDR, libc::SO_REUSEPORT].iter().any(|&name| call::int_option(sock.fd, libc::SOL_SOCKET, name).unwrap_or(1) != 0);
     if shares && diag::udp_sockets_at(local.port) != Some(table::datagram_sockets_at(sock.arena, local.port)) {
         sock.pcb.set(flag::NOT_ALONE);
         trace(format_args!("fd {}: stays with the kernel: others are bound to port {}", sock.fd, local.port));
+        return false;
+    }
+    true
+}
+
+#[cold]
+fn open(sock: Sock) -> Option<Endpoint> {
+    if !sock.pcb.has(flag::LOCAL) && !is_known_receiver(sock) {
         return None;
     }
+    let local = sock.pcb.addresses().local;
     let lock = sock.arena.try_lock()?;
     if sock.endpoint().is_none() && !table::give_mailbox(&lock, sock.index) {
         return None;
@@ -146,6 +159,9 @@ pub fn pin(sock: Sock) {
 /// Receives a datagram into `sink`; `kernel` makes the program's own call where the kernel has it, with flags besides.
 #[inline]
 pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
+    if sock.pcb.has(flag::LOCAL) && flags & libc::MSG_OOB != 0 {
+        return kernel(0).map(Got::Kernel);
+    }
     // Worked out once, however often the way is asked for.
     let mut until = None;
     let mut until = || *until.get_or_insert_with(|| Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
@@ -164,7 +180,7 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
     }
     loop {
         if ep.is_kernels_turn()
-            && let Some(ret) = ep.kernels_next(&mut kernel)
+            && let Some(ret) = ep.kernels_next(flags, &mut kernel)
         {
             return ret;
         }
@@ -182,7 +198,7 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
             return kernel(0).map(Got::Kernel);
         }
         if sock.is_nonblocking(flags) {
-            return match ep.kernels_next(&mut kernel) {
+            return match ep.kernels_next(flags, &mut kernel) {
                 Some(ret) => ret,
                 None if ep.rx.has_data() => continue,
                 None => Err(Errno::EAGAIN),
@@ -219,7 +235,7 @@ fn without_mailbox(
         }
         // It has got one, or not; what woke us is not taken for granted.
         return match sock.endpoint() {
-            Some(ep) => ep.kernels_next(kernel),
+            Some(ep) => ep.kernels_next(flags, kernel),
             None => Some(kernel(MSG_DONTWAIT).map(Got::Kernel)),
         }
         .filter(|ret| !matches!(ret, Err(Errno::EAGAIN)));
@@ -231,6 +247,9 @@ impl Endpoint {
     #[inline]
     fn is_kernels_turn(&self) -> bool {
         let pcb = self.sock.pcb;
+        if pcb.has(flag::LOCAL) {
+            return self.is_kernels_turn_local();
+        }
         if self.rx.reader.urgent_seen.load(Ordering::Relaxed) != 0 {
             self.rx.reader.urgent_seen.store(0, Ordering::Relaxed);
             if self.rx.has_data() {
@@ -256,12 +275,17 @@ impl Endpoint {
 
     #[inline]
     fn take_datagram(&self, sink: &Iov, peek: bool) -> Result<Option<Received>, Errno> {
-        let popped = record::pop(self.rx, self.sock.arena, self.sock.me(), self.may_have_company(), sink, peek, || self.is_current());
+        let is_local = self.sock.pcb.has(flag::LOCAL);
+        let popped = if is_local {
+            self.pop_local(sink, peek)
+        } else {
+            record::pop(self.rx, self.sock.arena, self.sock.me(), self.may_have_company(), sink, peek, || self.is_current())
+        };
         let header = popped.map_err(|why| self.refused(why))?;
         Ok(header.map(|h| {
-            let whole = h.bytes as usize;
+            let whole = if is_local { local::bytes_of(&h) } else { h.bytes as usize };
             if !peek {
-                add(&COUNTERS.ring_rx_bytes, u64::from(h.bytes));
+                add(&COUNTERS.ring_rx_bytes, whole as u64);
                 add(&COUNTERS.ring_rx_messages, 1);
             }
             Received { bytes: whole.min(sink.left()), whole, from: Address { high: h.high, low: h.low, port: h.port } }
@@ -270,14 +294,16 @@ impl Endpoint {
 
     /// What the kernel has, if anything. Among others one at a time: a doorbell that one has seen another must not take.
     #[cold]
-    fn kernels_next(&self, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Result<Got, Errno>> {
+    fn kernels_next(&self, flags: c_int, kernel: &mut impl FnMut(c_int) -> Ret) -> Option<Result<Got, Errno>> {
         let pcb = self.sock.pcb;
         let _held = self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
+        let is_local = pcb.has(flag::LOCAL);
         pcb.clear(flag::KERNEL_NEWS);
         loop {
             match preserved(|| self.next_in_kernel()) {
                 Ok(Datagram::Doorbell) if self.leaves_doorbells() => return None,
                 Ok(Datagram::Doorbell) => self.tell_others(),
+                Ok(Datagram::Other) if is_local && !self.may_take_kernels(flags & MSG_PEEK != 0) => return None,
                 Ok(Datagram::Other) => {
                     pcb.set(flag::KERNEL_NEWS);
                     let ret = kernel(MSG_DONTWAIT);
@@ -288,7 +314,12 @@ impl Endpoint {
                     }
                     pcb.clear(flag::KERNEL_NEWS);
                 }
-                Err(Errno::EAGAIN | Errno::EINTR) => return None,
+                Err(Errno::EAGAIN | Errno::EINTR) => {
+                    if is_local {
+                        self.end_kernels_turn();
+                    }
+                    return None;
+                }
                 Err(e) => return Some(Err(e)),
             }
         }
@@ -398,7 +429,9 @@ impl Endpoint {
     pub(super) fn datagram_readiness(&self) -> Readiness {
         const READABLE: libc::c_short = POLLIN | POLLRDNORM;
         let pcb = self.sock.pcb;
-        let mut bits = POLLOUT | POLLWRNORM | POLLWRBAND;
+        const WRITABLE: libc::c_short = POLLOUT | POLLWRNORM | POLLWRBAND;
+        // Whether an AF_UNIX socket finds room the kernel says: that is where what finds none goes.
+        let (mut bits, ask) = if pcb.has(flag::LOCAL) { (0, POLLERR | WRITABLE) } else { (WRITABLE, POLLERR) };
         if pcb.has(flag::KERNEL_NEWS) {
             pcb.clear(flag::KERNEL_NEWS);
             let told = preserved(|| call::poll_one(self.sock.fd, POLLIN, Deadline::NOW)).unwrap_or(0);
@@ -417,7 +450,7 @@ impl Endpoint {
         if pcb.has(flag::SHUT_RD) {
             bits |= READABLE | POLLRDHUP | if pcb.has(flag::SHUT_WR) { POLLHUP } else { 0 };
         }
-        Readiness { bits, ask: POLLERR }
+        Readiness { bits, ask }
     }
 
     /// Takes the doorbells that have come; whether a datagram is behind them.
@@ -441,7 +474,8 @@ pub fn readable_bytes(sock: Sock) -> Option<c_int> {
     if preserved(|| has_error(sock) || ep.skip_doorbells()) {
         return None;
     }
-    record::look(ep.rx, sock.arena, sock.me(), ep.may_have_company()).map(|h| h.bytes as c_int)
+    record::look(ep.rx, sock.arena, sock.me(), ep.may_have_company())
+        .map(|h| if sock.pcb.has(flag::LOCAL) { local::bytes_of(&h) as c_int } else { h.bytes as c_int })
 }
 
 fn doorbell(arena: &Arena) -> [u64; 2] {

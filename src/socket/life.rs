@@ -39,7 +39,7 @@ pub enum Kind {
     Stream,
     /// Over UNIX: SOCK_SEQPACKET.
     Packets,
-    /// Over INET and INET6: UDP.
+    /// Over INET and INET6: UDP; and over UNIX.
     Datagram,
 }
 
@@ -48,7 +48,7 @@ pub fn kind(family: c_int, kind: c_int, protocol: c_int) -> Option<Kind> {
     match (family, kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
         (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) | (libc::AF_UNIX, libc::SOCK_STREAM, _) => Some(Kind::Stream),
         (libc::AF_UNIX, libc::SOCK_SEQPACKET, _) => Some(Kind::Packets),
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Some(Kind::Datagram),
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) | (libc::AF_UNIX, libc::SOCK_DGRAM, _) => Some(Kind::Datagram),
         _ => None,
     }
 }
@@ -69,7 +69,7 @@ pub fn create(fd: c_int, family: c_int, kind: Kind, nonblocking: bool) -> Option
     pcb.put(flag::DATAGRAM, kind == Kind::Datagram);
     pcb.put(flag::PACKETS, kind == Kind::Packets);
     if let Some(inode) = inode {
-        pcb.set(flag::UNIX);
+        pcb.set(if kind == Kind::Datagram { flag::LOCAL } else { flag::UNIX });
         table::bind_inode(&lock, index, inode);
     }
     Some(Sock { arena, index, pcb, fd })
@@ -82,7 +82,9 @@ pub fn pair(fds: [c_int; 2], kind: Kind, nonblocking: bool) -> Option<[Sock; 2]>
         reap::release(first.arena, first.name(), End::Clean);
         return None;
     };
-    host::join_pair(first.arena, [first.index, second.index]);
+    if kind != Kind::Datagram {
+        host::join_pair(first.arena, [first.index, second.index]);
+    }
     Some([first, second])
 }
 

@@ -88,6 +88,19 @@ const UNIX_KERNELS_ALONE: [c_int; 5] = [libc::SO_PASSCRED, libc::SO_PASSSEC, lib
 const SO_PASSPIDFD: c_int = 76;
 const SO_INQ: c_int = 84;
 
+/// What else it puts beside AF_UNIX datagrams, or sorts out of them.
+const BESIDE_UNIX_DATAGRAMS: [c_int; 9] = [
+    libc::SO_ATTACH_FILTER,
+    libc::SO_ATTACH_BPF,
+    libc::SO_RXQ_OVFL,
+    SO_TIMESTAMP_OLD,
+    SO_TIMESTAMPNS_OLD,
+    SO_TIMESTAMPING_OLD,
+    SO_TIMESTAMP_NEW,
+    SO_TIMESTAMPNS_NEW,
+    SO_TIMESTAMPING_NEW,
+];
+
 /// What a connection on the ring cannot have: filters of packets, completions and time stamps in the error
 /// queue or beside the data, a state made by hand. Asked for in time, it keeps the socket with the kernel.
 const KERNELS_ALONE: [(c_int, c_int); 14] = [
@@ -125,7 +138,13 @@ pub fn inherit(sock: Sock, from: Sock) {
 
 /// Reads the options of a socket whose past is not known.
 pub fn learn(sock: Sock) {
-    if sock.pcb.has(flag::DATAGRAM) {
+    if sock.pcb.has(flag::LOCAL) {
+        let is_set = |&option: &c_int| call::int_option(sock.fd, SOL_SOCKET, option).is_ok_and(|value| value != 0);
+        if UNIX_KERNELS_ALONE.iter().chain(&BESIDE_UNIX_DATAGRAMS).any(is_set) {
+            route::pin(sock);
+            sock.pcb.set(flag::SENDS_BY_KERNEL);
+        }
+    } else if sock.pcb.has(flag::DATAGRAM) {
         let is_set = |&(level, option): &(c_int, c_int)| call::int_option(sock.fd, level, option).is_ok_and(|value| value != 0);
         if RECEIVED_BY_KERNEL.iter().any(is_set) {
             route::pin(sock);
@@ -196,6 +215,14 @@ pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set
 }
 
 fn set_datagram(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
+    if sock.pcb.has(flag::LOCAL) {
+        if level == SOL_SOCKET && (UNIX_KERNELS_ALONE.contains(&option) || BESIDE_UNIX_DATAGRAMS.contains(&option)) && value != Some(0) {
+            route::pin(sock);
+            // Who wants credentials is given a name with the first datagram that it sends.
+            sock.pcb.set(flag::SENDS_BY_KERNEL);
+        }
+        return Set::Kernel;
+    }
     if RECEIVED_BY_KERNEL.contains(&(level, option)) && value != Some(0) {
         route::pin(sock);
     }
@@ -348,6 +375,9 @@ pub fn for_program(sock: Sock, address: Address) -> SocketAddr {
 
 /// The socket's address family.
 pub fn family(sock: Sock) -> c_int {
+    if sock.pcb.has(flag::LOCAL) {
+        return libc::AF_UNIX;
+    }
     match sock.pcb.flags() & (flag::UNIX | flag::INET6) {
         0 => libc::AF_INET,
         flag::INET6 => libc::AF_INET6,
@@ -355,7 +385,17 @@ pub fn family(sock: Sock) -> c_int {
     }
 }
 
-/// Whether it is an AF_UNIX socket.
+/// Whether it sends and receives messages, not bytes.
+pub fn has_messages(sock: Sock) -> bool {
+    sock.pcb.has(flag::DATAGRAM | flag::PACKETS)
+}
+
+/// Whether it is an AF_UNIX datagram socket.
+pub fn is_local(sock: Sock) -> bool {
+    sock.pcb.has(flag::LOCAL)
+}
+
+/// Whether it is a connected AF_UNIX socket, or one that may be.
 pub fn is_unix(sock: Sock) -> bool {
     sock.pcb.has(flag::UNIX)
 }

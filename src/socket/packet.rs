@@ -36,8 +36,6 @@ use crate::transport::stream;
 pub(super) const QUEUE_BYTES: u64 = 1 << 20;
 /// The least that the kernel counts for a packet of its own (SKB_TRUESIZE of an empty one is 768 on 64-bit machines).
 const LEAST_IN_KERNEL_BYTES: u64 = 512;
-/// What a packet takes of the ring besides its bytes, at most.
-const OVERHEAD_BYTES: u64 = 32;
 /// As for streams: the class of the segments that most packets flow through.
 const COMMON: blocks::Class = 2;
 
@@ -103,7 +101,7 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
 }
 
 /// SO_SNDBUF as getsockopt(2) tells it.
-fn sndbuf(sock: Sock, pcb: &Pcb) -> u64 {
+pub(super) fn sndbuf(sock: Sock, pcb: &Pcb) -> u64 {
     let set = pcb.sndbuf.load(Ordering::Relaxed);
     if set != 0 {
         return u64::from(set);
@@ -294,7 +292,7 @@ impl Endpoint {
             return None;
         }
         let bytes = call::ioctl_int(self.sock.fd, libc::FIONREAD).unwrap_or(0) as u64;
-        Some(bytes + (sndbuf(self.sock, peer) / LEAST_IN_KERNEL_BYTES + 2) * OVERHEAD_BYTES)
+        Some(bytes + (sndbuf(self.sock, peer) / LEAST_IN_KERNEL_BYTES + 2) * record_bytes(1))
     }
 
     /// Moves them into the ring, while nobody sends and nobody receives: then nothing is left in the kernel. False, with

@@ -47,7 +47,7 @@ pub enum RxRoute {
 pub struct SendInKernel(Sock);
 
 impl SendInKernel {
-    pub(super) fn begin(sock: Sock) -> SendInKernel {
+    pub fn begin(sock: Sock) -> SendInKernel {
         sock.pcb.sends_in_kernel.fetch_add(1, Ordering::SeqCst);
         SendInKernel(sock)
     }
@@ -294,7 +294,7 @@ impl Endpoint {
 
     /// Whether only the kernel can say that there is room to send.
     pub fn sends_by_kernel(&self) -> bool {
-        self.tx.path() != Path::Ring && !self.is_mailbox() && self.peer_end() == End::Open
+        self.sock.pcb.has(flag::LOCAL) || (self.tx.path() != Path::Ring && !self.is_mailbox() && self.peer_end() == End::Open)
     }
 
     /// The kernel has room: whether the program was told that it had none.

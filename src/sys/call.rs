@@ -7,6 +7,7 @@ use super::clock::Deadline;
 use super::confined::is_confined;
 use super::errno::{Errno, Ret, check};
 use super::real::real;
+use super::unix_name::UnixName;
 
 /// Bytes of doorbells taken in one call.
 pub const SCRATCH_BYTES: usize = 256;
@@ -135,6 +136,13 @@ pub fn send_doorbell(fd: c_int, doorbell: [u64; 2], to: Option<core::net::Socket
     let at = if len == 0 { core::ptr::null() } else { core::ptr::from_ref(&name).cast() };
     // SAFETY: readable bytes, and a null or valid address with its length.
     check(unsafe { (real().sendto)(fd, doorbell.as_ptr().cast(), size_of_val(&doorbell), flags, at, len) })
+}
+
+/// The same on an AF_UNIX socket.
+pub fn send_doorbell_to(fd: c_int, doorbell: [u64; 2], to: Option<&UnixName>) -> Ret {
+    let (at, len) = to.map_or((core::ptr::null(), 0), UnixName::as_raw);
+    // SAFETY: readable bytes, and a null or valid address with its length.
+    check(unsafe { (real().sendto)(fd, doorbell.as_ptr().cast(), size_of_val(&doorbell), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL, at, len) })
 }
 
 /// An Internet address as C has it.
@@ -269,33 +277,6 @@ pub fn socket_name(fd: c_int, remote: bool) -> Result<libc::sockaddr_storage, Er
         let mut name: libc::sockaddr_storage = core::mem::zeroed();
         check(call(fd, (&raw mut name).cast(), &mut len) as isize)?;
         Ok(name)
-    }
-}
-
-/// The name of an AF_UNIX socket's other end.
-pub struct UnixName {
-    name: libc::sockaddr_un,
-    len: usize,
-}
-
-impl core::ops::Deref for UnixName {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `len` bytes of an initialised structure of bytes.
-        unsafe { core::slice::from_raw_parts((&raw const self.name).cast(), self.len) }
-    }
-}
-
-/// What the other end of `fd`, an AF_UNIX socket, is bound to; empty where it is not.
-pub fn unix_peer_name(fd: c_int) -> Result<UnixName, Errno> {
-    // SAFETY: a zeroed sockaddr_un is valid, and `len` is its size.
-    unsafe {
-        let mut name: libc::sockaddr_un = core::mem::zeroed();
-        let mut len = size_of_val(&name) as libc::socklen_t;
-        check((real().getpeername)(fd, (&raw mut name).cast(), &mut len) as isize)?;
-        let len = len as usize;
-        Ok(UnixName { name, len: if len > size_of::<libc::sa_family_t>() { len.min(size_of_val(&name)) } else { 0 } })
     }
 }
 

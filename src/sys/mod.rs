@@ -23,6 +23,7 @@ pub mod slots;
 pub mod sync;
 pub mod thread;
 pub mod trace;
+pub mod unix_name;
 pub mod valgrind;
 
 pub use errno::Errno;

@@ -90,26 +90,59 @@ static STUCK: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new
 /// asked once the lock is held.
 #[inline]
 pub fn push(d: &Direction, arena: &Arena, me: Me, header: Header, source: &Iov, most: u64, valid: impl Fn() -> bool) -> Result<Pushed, Refused> {
+    push_with(d, arena, me, header, most, valid, copy_of(&header, source))
+}
+
+/// As `push`; `write` as for `put_with`.
+#[inline(always)]
+fn push_with(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    header: Header,
+    most: u64,
+    valid: impl Fn() -> bool,
+    write: impl FnOnce(*mut u8, usize, usize) -> bool,
+) -> Result<Pushed, Refused> {
     let Some(held) = hold_back_senders(d, arena, me).filter(|held| !held.is_nested()) else { return Ok(Pushed::Gone) };
     if !valid() {
         // The ring may be another's by now, and its lock as well.
         held.release(me.owner());
         return Ok(Pushed::Gone);
     }
-    let pushed = put(d, arena, header, source, most)?;
+    let pushed = put_with(d, arena, header, most, write)?;
     if matches!(pushed, Pushed::Done(_)) {
         held.release(me.owner());
     }
     Ok(pushed)
 }
 
+/// Writes what `source` has for a record with this header.
+fn copy_of(header: &Header, source: &Iov) -> impl FnOnce(*mut u8, usize, usize) -> bool {
+    let n = header.bytes as usize;
+    // SAFETY: the memory that `put_with` gives is a segment's, valid for its size, a power of two; the record fits.
+    move |ring, size, at| unsafe { source.send_to(ring, size, at, n) }
+}
+
+/// As `push`, of a datagram that begins with the sender's `name`, whose length is told in place of a port.
+#[allow(clippy::too_many_arguments)]
+pub fn push_named(d: &Direction, arena: &Arena, me: Me, name: &[u8], source: &Iov, most: u64, valid: impl Fn() -> bool) -> Result<Pushed, Refused> {
+    let n = source.left();
+    let header = Header { bytes: (name.len() + n) as u32, port: name.len() as u16, ..Header::default() };
+    push_with(d, arena, me, header, most, valid, |ring: *mut u8, size: usize, at: usize| {
+        for (i, &byte) in name.iter().enumerate() {
+            // SAFETY: within the ring, a power of two in size; the record fits.
+            unsafe { ring.add((at + i) & (size - 1)).write(byte) };
+        }
+        // SAFETY: as in `put`.
+        unsafe { source.send_to(ring, size, (at + name.len()) & (size - 1), n) }
+    })
+}
+
 /// As `push`, for who holds the senders' lock.
 #[inline]
 pub fn put(d: &Direction, arena: &Arena, header: Header, source: &Iov, most: u64) -> Result<Pushed, Refused> {
-    let n = header.bytes as usize;
-    // SAFETY: the memory that `put_with` gives is a segment's, valid for its size, a power of two; the record fits.
-    let copy = |ring: *mut u8, size: usize, at: usize| unsafe { source.send_to(ring, size, at, n) };
-    put_with(d, arena, header, most, copy)
+    put_with(d, arena, header, most, copy_of(&header, source))
 }
 
 /// As `put`; `write(ring, size, at)` writes the bytes to the ring of `size` bytes from offset `at` on and around its end,
@@ -154,6 +187,7 @@ pub fn put_with(
 }
 
 /// Takes the next datagram into `sink`, as far as there is room for it; with `peek` it stays. `None` where there is none.
+#[inline]
 pub fn pop(
     d: &Direction,
     arena: &Arena,
@@ -163,6 +197,50 @@ pub fn pop(
     peek: bool,
     valid: impl Fn() -> bool,
 ) -> Result<Option<Header>, Refused> {
+    pop_with(d, arena, me, contended, peek, valid, |header, ring, size, at| {
+        let n = (header.bytes as usize).min(sink.left());
+        // SAFETY: as in `put`; the record was found whole.
+        unsafe { sink.receive_from(ring, size, at, n) }
+    })
+}
+
+/// As `pop`, of a datagram that begins with the sender's name (`push_named`), as much of which as there is room for goes to
+/// `name`. The header tells the whole length of both, and that of the name.
+#[allow(clippy::too_many_arguments)]
+pub fn pop_named(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    contended: bool,
+    name: &mut [u8],
+    sink: &Iov,
+    peek: bool,
+    valid: impl Fn() -> bool,
+) -> Result<Option<Header>, Refused> {
+    pop_with(d, arena, me, contended, peek, valid, |header, ring, size, at| {
+        let len = u32::from(header.port).min(header.bytes) as usize;
+        for (i, byte) in name.iter_mut().enumerate().take(len) {
+            // SAFETY: within the ring, a power of two in size.
+            *byte = unsafe { ring.add((at + i) & (size - 1)).read() };
+        }
+        let n = (header.bytes as usize - len).min(sink.left());
+        // SAFETY: as in `pop`.
+        unsafe { sink.receive_from(ring, size, (at + len) & (size - 1), n) }
+    })
+}
+
+/// As `pop`; `copy(header, ring, size, at)` copies the bytes from the ring of `size` bytes, from offset `at` on and around
+/// its end.
+#[inline(always)]
+fn pop_with(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    contended: bool,
+    peek: bool,
+    valid: impl Fn() -> bool,
+    mut copy: impl FnMut(&Header, *const u8, usize, usize) -> bool,
+) -> Result<Option<Header>, Refused> {
     let _held = d.reader.lock.acquire_if(contended, me.owner(), &System(arena));
     loop {
         if !valid() {
@@ -170,10 +248,8 @@ pub fn pop(
         }
         let tail = d.consumed.tail.load(Ordering::Relaxed);
         let Some((memory, header)) = next(d, arena, tail)? else { return Ok(None) };
-        let n = (header.bytes as usize).min(sink.left());
         let end = tail.wrapping_add(record_bytes(u64::from(header.bytes)));
-        // SAFETY: as in `push`; `next` has found the record whole.
-        if unsafe { !sink.receive_from(memory.at, memory.bytes as usize, at(&memory, tail.wrapping_add(HEADER_BYTES)), n) } {
+        if !copy(&header, memory.at, memory.bytes as usize, at(&memory, tail.wrapping_add(HEADER_BYTES))) {
             if !peek {
                 // It is lost, as the kernel's is.
                 let _ = d.consumed.tail.compare_exchange(tail, end, Ordering::SeqCst, Ordering::Relaxed);

@@ -3,15 +3,14 @@
 use core::cell::Cell;
 
 use super::*;
-use crate::pcb::block;
+use crate::pcb::Circuit;
 use crate::pcb::circuit::{End, Link, circuit};
 use crate::pcb::reap::{self, Name};
-use crate::pcb::{Circuit, Pcb};
 use crate::shm::{arena::joined, blocks, owner};
 use crate::sys::clock::ticks;
 use crate::transport::direction::Direction;
 use crate::transport::notifier::notifier;
-use crate::transport::record::{Header, Pushed};
+use crate::transport::record::Pushed;
 use crate::transport::stream::Refused;
 
 /// What may be queued where the program has set no SO_RCVBUF.
@@ -86,6 +85,9 @@ thread_local! {
 /// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
 #[inline]
 pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, kernel: impl FnOnce() -> Ret) -> Ret {
+    if sock.pcb.has(flag::LOCAL) {
+        return local::send(sock, source, flags, None, kernel);
+    }
     if flags & SENT_BY_KERNEL == 0
         && !is_confined()
         && (flags & libc::MSG_OOB == 0 || sock.pcb.has(flag::INET6))
@@ -158,28 +160,28 @@ fn source_address(key: Key, to: Address) -> Option<Address> {
 }
 
 /// A receiver's mailbox.
-struct Mailbox {
-    pcb: &'static Pcb,
+pub(super) struct Mailbox {
+    pub pcb: &'static Pcb,
     link: Link,
-    ring: &'static Direction,
+    pub ring: &'static Direction,
     circuit: &'static Circuit,
 }
 
 impl Mailbox {
-    fn of(arena: &'static Arena, name: Name) -> Option<Mailbox> {
+    pub fn of(arena: &'static Arena, name: Name) -> Option<Mailbox> {
         let pcb = block::pcb(arena, name.index).filter(|p| p.generation.load(Ordering::Acquire) == name.generation)?;
         let link = Link::of(pcb.link.load(Ordering::Acquire))?;
         let circuit = circuit(arena, link.circuit)?;
         Some(Mailbox { pcb, link, ring: circuit.from_side(1), circuit })
     }
 
-    fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.circuit.generation.load(Ordering::Acquire) == self.link.generation
             && self.circuit.end(0) == End::Open
             && self.circuit.is_mailbox.load(Ordering::Relaxed) == 1
     }
 
-    fn queue_bytes(&self) -> u64 {
+    pub fn queue_bytes(&self) -> u64 {
         match self.pcb.rcvbuf.load(Ordering::Relaxed) {
             0 => QUEUE_BYTES,
             set => u64::from(set).max(LEAST_QUEUE_BYTES),
@@ -273,7 +275,13 @@ fn take_turns(is_next: bool) {
 /// Another segment, or a moment for the receiver: loopback's queue is emptied while the sender is still in the kernel.
 #[cold]
 #[inline(never)]
-fn make_room(sock: Sock, target: Name, mailbox: &Mailbox, bytes: u64, push: impl Fn() -> Result<Pushed, Refused>) -> Result<Pushed, Refused> {
+pub(super) fn make_room(
+    sock: Sock,
+    target: Name,
+    mailbox: &Mailbox,
+    bytes: u64,
+    push: impl Fn() -> Result<Pushed, Refused>,
+) -> Result<Pushed, Refused> {
     let (ring, need) = (mailbox.ring, record::record_bytes(bytes));
     let peer = Peer::of(crowd::place(1), ring.consumed.place.load(Ordering::Relaxed));
     let mut has_waited = false;
@@ -319,7 +327,7 @@ fn ring(sock: Sock, to: Option<Address>) {
 
 /// Whether somebody holds the receiver's socket, as of a moment ago; where nobody does any more it is released.
 #[inline]
-fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
+pub(super) fn is_alive(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
     let every = if mailbox.pcb.has(flag::SHARED) { ASK_EVERY_IF_SHARED } else { ASK_EVERY };
     ticks().wrapping_sub(Seen::of(target).asked) < every || is_alive_now(sock, target, mailbox)
 }
@@ -376,6 +384,9 @@ pub(super) fn has_error(sock: Sock) -> bool {
 /// Sends by the program's own call.
 #[inline(never)]
 pub fn through_kernel(sock: Sock, flags: c_int, kernel: impl FnOnce() -> Ret) -> Ret {
+    if sock.pcb.has(flag::LOCAL) {
+        return local::through_kernel(sock, kernel);
+    }
     let ret = kernel();
     if let Ok(n) = ret {
         add(&COUNTERS.kernel_tx_bytes, n as u64);
