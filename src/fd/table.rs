@@ -18,7 +18,7 @@ use crate::pcb::block::flag;
 use crate::pcb::reap::Name;
 use crate::shm::arena;
 use crate::socket::end::{self, Closing};
-use crate::socket::{Sock, life, route, unix};
+use crate::socket::{Sock, datagram, life, route, unix};
 use crate::sys::{call, slots, thread};
 
 /// Descriptors beyond this are the kernel's.
@@ -256,7 +256,7 @@ pub fn hand_over() {
         if sock.pcb.has(flag::UNIX) {
             unix::hand_over(sock);
         } else if sock.pcb.has(flag::DATAGRAM) {
-            route::pin(sock);
+            datagram::hand_over(sock);
         }
     }
 }

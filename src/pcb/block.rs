@@ -106,6 +106,8 @@ pub mod flag {
     pub const PACKETS: u32 = 1 << 29;
     /// A datagram socket of AF_UNIX; it has DATAGRAM as well, and UNIX not.
     pub const LOCAL: u32 = 1 << 30;
+    /// The socket that it is connected to was given to a program that does not see what is in the mailbox (LOCAL).
+    pub const OWES: u32 = 1 << 31;
     /// What a socket from accept() takes over from its listener.
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }

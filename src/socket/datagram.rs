@@ -156,6 +156,15 @@ pub fn pin(sock: Sock) {
     table::datagrams_changed(sock.arena);
 }
 
+/// Before a program without the library gets the socket: what its mailbox holds that program does not see, unless the
+/// sender can take it back (`local`).
+pub fn hand_over(sock: Sock) {
+    pin(sock);
+    if sock.pcb.has(flag::LOCAL) {
+        local::hand_over(sock);
+    }
+}
+
 /// Receives a datagram into `sink`; `kernel` makes the program's own call where the kernel has it, with flags besides.
 #[inline]
 pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
@@ -179,6 +188,7 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
         return kernel(0).map(Got::Kernel);
     }
     loop {
+        local::pay_back(sock);
         if ep.is_kernels_turn()
             && let Some(ret) = ep.kernels_next(flags, &mut kernel)
         {
@@ -430,6 +440,7 @@ impl Endpoint {
         const READABLE: libc::c_short = POLLIN | POLLRDNORM;
         let pcb = self.sock.pcb;
         const WRITABLE: libc::c_short = POLLOUT | POLLWRNORM | POLLWRBAND;
+        local::pay_back(self.sock);
         // Whether an AF_UNIX socket finds room the kernel says: that is where what finds none goes.
         let (mut bits, ask) = if pcb.has(flag::LOCAL) { (0, POLLERR | WRITABLE) } else { (WRITABLE, POLLERR) };
         if pcb.has(flag::KERNEL_NEWS) {

@@ -333,8 +333,8 @@ impl Endpoint {
                 self.sock.arena,
                 self.sock.me(),
                 || self.is_current(),
-                |ring, size, at, n| {
-                    sent = call::send_around(self.sock.fd, ring, size, at, n);
+                |header, ring, size, at| {
+                    sent = call::send_around(self.sock.fd, ring, size, at, header.bytes as usize, None);
                     sent.is_ok()
                 },
             );

@@ -58,12 +58,14 @@ pub fn recv_around(fd: c_int, ring: *mut u8, size: usize, at: usize, n: usize) -
 }
 
 /// Sends a message of `n` bytes out of a ring (`around`), without waiting.
-pub fn send_around(fd: c_int, ring: *mut u8, size: usize, at: usize, n: usize) -> Ret {
+pub fn send_around(fd: c_int, ring: *mut u8, size: usize, at: usize, n: usize, to: Option<&UnixName>) -> Ret {
     let mut pieces = around(ring, size, at, n);
+    let (name, len) = to.map_or((core::ptr::null(), 0), UnixName::as_raw);
     // SAFETY: as above.
     unsafe {
         let mut msg: libc::msghdr = core::mem::zeroed();
         (msg.msg_iov, msg.msg_iovlen) = (pieces.as_mut_ptr(), pieces.len());
+        (msg.msg_name, msg.msg_namelen) = (name.cast_mut().cast(), len);
         check((real().sendmsg)(fd, &msg, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL))
     }
 }

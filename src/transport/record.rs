@@ -266,20 +266,20 @@ fn pop_with(
     }
 }
 
-/// Lets `write(ring, size, at, n)` take the next datagram, of `n` bytes, straight out of the ring of `size` bytes from
-/// offset `at` on and around its end; it stays where that says no. Whether there was one, and it was taken.
+/// Lets `write(header, ring, size, at)` take the next datagram straight out of the ring of `size` bytes from offset `at` on
+/// and around its end; it stays where that says no. Whether there was one, and it was taken.
 pub fn take_with(
     d: &Direction,
     arena: &Arena,
     me: Me,
     valid: impl Fn() -> bool,
-    write: impl FnOnce(*mut u8, usize, usize, usize) -> bool,
+    write: impl FnOnce(&Header, *mut u8, usize, usize) -> bool,
 ) -> Result<bool, Damaged> {
     let _held = d.reader.lock.acquire(me.owner(), &System(arena));
     let tail = d.consumed.tail.load(Ordering::Relaxed);
     let Some((memory, header)) = next(d, arena, tail)?.filter(|_| valid()) else { return Ok(false) };
     let end = tail.wrapping_add(record_bytes(u64::from(header.bytes)));
-    let taken = write(memory.at, memory.bytes as usize, at(&memory, tail.wrapping_add(HEADER_BYTES)), header.bytes as usize)
+    let taken = write(&header, memory.at, memory.bytes as usize, at(&memory, tail.wrapping_add(HEADER_BYTES)))
         && d.consumed.tail.compare_exchange(tail, end, Ordering::SeqCst, Ordering::Relaxed).is_ok();
     if taken {
         stream::count(&d.reader.messages);

@@ -18,10 +18,13 @@ use crate::socket::packet;
 use crate::socket::route::SendInKernel;
 use crate::sys::diag::UnixSocket;
 use crate::sys::unix_name::{MOST_BYTES, Referent, UnixName};
+use crate::transport::direction::ABANDONED;
 use crate::transport::notifier::notifier;
 use crate::transport::record::Pushed;
 use crate::transport::stream::Refused;
 
+/// Datagrams taken back, and attempts to send one, in one call.
+const ATTEMPTS: u32 = 1000;
 /// Looks, with a yield after each, for what went through the kernel to be read.
 const LOOKS_AT_KERNEL: u32 = 16;
 /// That nobody of the net receives is believed for so long, whatever changes meanwhile.
@@ -81,6 +84,7 @@ fn address(r: Referent) -> Address {
 
 /// Sends the datagram in `source` to the socket with name `to`, or to where `sock` is connected.
 pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<UnixName>, kernel: impl FnOnce() -> Ret) -> Ret {
+    pay_back(sock);
     let by_mailbox = flags & libc::MSG_OOB == 0
         && !is_confined()
         && !sock.pcb.has(flag::SENDS_BY_KERNEL | flag::SHUT_WR)
@@ -140,21 +144,30 @@ fn is_as_it_was(sock: Sock, target: Target) -> bool {
         .is_some_and(|p| p.generation.load(Ordering::Acquire) == target.name.generation && p.calls_alone.load(Ordering::Acquire) == target.changes)
 }
 
+/// The inode of the socket that one is connected to, 0 for none.
+fn peer_of(pcb: &Pcb) -> Option<u64> {
+    match diag::unix_socket(pcb.addresses().local.inode()?, pcb.cookie.load(Ordering::Relaxed))? {
+        UnixSocket::Held { peer } => Some(u64::from(peer)),
+        UnixSocket::Gone => None,
+    }
+}
+
+/// The member's socket that one is connected to.
+fn connected_to(sock: Sock) -> Option<(u32, &'static Pcb)> {
+    table::by_inode(sock.arena, peer_of(sock.pcb).filter(|&peer| peer != 0)?)
+}
+
 #[cold]
 fn look_up(sock: Sock, to: Option<Referent>) -> Option<Target> {
     let mine = sock.pcb.addresses().local.inode()?;
-    let peer_of = |inode, pcb: &Pcb| match diag::unix_socket(inode, pcb.cookie.load(Ordering::Relaxed)) {
-        Some(UnixSocket::Held { peer }) => Some(u64::from(peer)),
-        _ => None,
-    };
     let (index, p) = match to {
         Some(name) => table::by_name(sock.arena, address(name))?,
-        None => table::by_inode(sock.arena, peer_of(mine, sock.pcb)?)?,
+        None => connected_to(sock)?,
     };
     let changes = p.calls_alone.load(Ordering::Acquire);
     let has_mailbox = p.has(flag::LOCAL) && p.link.load(Ordering::Acquire) != 0 && !p.has(flag::KERNEL_ONLY);
     // Who is connected receives from its other end alone (unix_may_send of Linux).
-    let may_send = has_mailbox && peer_of(p.addresses().local.inode()?, p).is_some_and(|peer| peer == 0 || peer == mine);
+    let may_send = has_mailbox && peer_of(p).is_some_and(|peer| peer == 0 || peer == mine);
     may_send.then(|| Target { name: Name::of(index, p), changes })
 }
 
@@ -200,6 +213,9 @@ fn own_name(sock: Sock) -> UnixName {
 /// Puts a datagram into its receiver's mailbox. `None` where the kernel shall carry it.
 fn put(sock: Sock, source: &Iov, target: Target, to: Option<UnixName>) -> Option<Ret> {
     let mailbox = Mailbox::of(sock.arena, target.name)?;
+    if is_abandoned(&mailbox) {
+        take_back(sock, &mailbox, to);
+    }
     if mailbox.pcb.has(flag::KERNEL_ONLY | flag::SHUT_RD) || !is_past_kernel(sock) || !is_alive(sock, target.name, &mailbox) {
         return None;
     }
@@ -233,6 +249,60 @@ fn put(sock: Sock, source: &Iov, target: Target, to: Option<UnixName>) -> Option
     Some(Ok(bytes))
 }
 
+fn is_abandoned(mailbox: &Mailbox) -> bool {
+    mailbox.ring.control.deaf.load(Ordering::Acquire) == ABANDONED
+}
+
+/// Where the receiver that the socket is connected to is now a program that sees no mailbox: takes back what is in there
+/// and sends it through the kernel.
+#[inline]
+pub(super) fn pay_back(sock: Sock) {
+    if sock.pcb.has(flag::OWES) {
+        sock.pcb.clear(flag::OWES);
+        if let Some(mailbox) = preserved(|| connected_to(sock)).and_then(|(index, p)| Mailbox::of(sock.arena, Name::of(index, p))) {
+            take_back(sock, &mailbox, None);
+        }
+    }
+}
+
+#[cold]
+fn take_back(sock: Sock, mailbox: &Mailbox, to: Option<UnixName>) {
+    let send = |header: &Header, ring: *mut u8, size: usize, at: usize| {
+        let name = usize::from(header.port).min(header.bytes as usize);
+        let sent = call::send_around(sock.fd, ring, size, (at + name) & (size - 1), bytes_of(header), to.as_ref());
+        sent != Err(Errno::EAGAIN)
+    };
+    preserved(|| {
+        for _ in 0..ATTEMPTS {
+            match record::take_with(mailbox.ring, sock.arena, sock.me(), || mailbox.is_open(), send) {
+                Ok(true) => {}
+                // The kernel's queue is full.
+                _ if mailbox.ring.has_data() && mailbox.is_open() => thread::yield_now(),
+                _ => return,
+            }
+        }
+    });
+}
+
+/// Before a program without the library gets the socket. A sender that is connected is woken, to take back what it sent.
+pub(super) fn hand_over(sock: Sock) {
+    let Some(ep) = sock.endpoint() else { return };
+    ep.rx.control.deaf.store(ABANDONED, Ordering::SeqCst);
+    ep.rx.control.readable.clear();
+    preserved(|| {
+        ep.take_all_doorbells();
+        if ep.rx.has_data()
+            && let Some((_, peer)) = connected_to(sock)
+        {
+            peer.set(flag::OWES);
+            // Only a member with a mailbox knows a doorbell.
+            if peer.link.load(Ordering::Acquire) != 0 && !peer.has(flag::KERNEL_ONLY) {
+                let _ = call::send_doorbell_to(sock.fd, doorbell(sock.arena), None);
+            }
+        }
+    });
+}
+
 /// Who sent the datagram that this thread received last by a mailbox.
 pub fn came_from() -> UnixName {
     CAME_FROM.get()
@@ -252,6 +322,12 @@ impl Endpoint {
             CAME_FROM.set(UnixName::of(name.get(..usize::from(header.port)).unwrap_or(&[])));
         }
         Ok(popped)
+    }
+
+    /// Takes all the doorbells that come before anything else, also those that others might be woken by.
+    fn take_all_doorbells(&self) {
+        let _held = self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
+        while matches!(call::next_datagram(self.sock.fd, doorbell(self.sock.arena), || true), Ok(Datagram::Doorbell)) {}
     }
 
     /// Whether the kernel is to be looked at before the mailbox.
