@@ -3,8 +3,8 @@
 
 #include "support.h"
 
-#define PACKET_EACH (V_SEQPACKET_WARM_ONE | V_SEQPACKET_WARM_TWO)
-#define DATAGRAM_EACH (V_DATAGRAM_WARM_ONE | V_DATAGRAM_WARM_TWO)
+#define PACKET_EACH SEQPACKET_EACH
+#define DATAGRAM_EACH (DATAGRAM_PAIRS | V_DATAGRAM_WARM_TWO)
 #define BOTH (PACKET_EACH | DATAGRAM_EACH)
 #define ALL (POLLIN | POLLOUT | POLLRDHUP)
 
@@ -556,7 +556,7 @@ static const struct test tests[] = {
 	TEST(two_into_one_slow_receiver, ALONE),
 	TEST(the_peer_closes, BOTH),
 	TEST(the_peer_closes_unread, BOTH),
-	TEST(the_peer_is_killed, V_SEQPACKET_WARM_TWO | V_DATAGRAM_WARM_TWO),
+	TEST(the_peer_is_killed, SEQPACKET_TWO | V_DATAGRAM_WARM_TWO | V_DATAGRAM_PAIR_WARM_TWO),
 	TEST(halves, BOTH),
 	TEST(waking, BOTH),
 	TEST(datagrams_by_name, ALONE),

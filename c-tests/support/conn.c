@@ -30,9 +30,16 @@ static const struct variant variants[V_COUNT] = {
 	{ "warm-two-udp", INET, SOCK_DGRAM, .warm = true, .two = true },
 	{ "warm-two-udp-inet6", INET6, SOCK_DGRAM, .warm = true, .two = true },
 	{ "warm-one-seqpacket", UNIX, SOCK_SEQPACKET, .warm = true, .pair = true },
-	{ "warm-two-seqpacket", UNIX, SOCK_SEQPACKET, .warm = true, .two = true },
+	{ "warm-two-seqpacket", UNIX, SOCK_SEQPACKET, .warm = true, .two = true, .path = true },
 	{ "warm-one-unix-datagram", UNIX, SOCK_DGRAM, .warm = true, .pair = true },
 	{ "warm-two-unix-datagram", UNIX, SOCK_DGRAM, .warm = true, .two = true },
+	{ "fresh-one-seqpacket", .family = UNIX, .type = SOCK_SEQPACKET },
+	{ "fresh-two-seqpacket", UNIX, SOCK_SEQPACKET, .two = true },
+	{ "warm-two-seqpacket-accepted", UNIX, SOCK_SEQPACKET, .warm = true, .two = true, .accepted = true },
+	{ "warm-two-seqpacket-pair", UNIX, SOCK_SEQPACKET, .warm = true, .two = true, .pair = true },
+	{ "warm-then-two-seqpacket-pair", UNIX, SOCK_SEQPACKET, .early = true, .two = true, .pair = true },
+	{ "fresh-one-unix-datagram-pair", UNIX, SOCK_DGRAM, .pair = true },
+	{ "warm-two-unix-datagram-pair", UNIX, SOCK_DGRAM, .warm = true, .two = true, .pair = true },
 };
 
 const struct variant *variant_of(unsigned bit)
