@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use libc::c_int;
 
 use super::handle::{Endpoint, Sock};
-use super::{route, stats, unix};
+use super::{packet, route, stats, unix};
 use crate::pcb::block::{State, flag};
 use crate::pcb::circuit::End;
 use crate::pcb::reap;
@@ -263,7 +263,8 @@ pub fn begin_close(sock: Sock) -> Option<Closing> {
             } else if !shared {
                 while call::recv_scratch(sock.fd, libc::MSG_DONTWAIT).is_ok_and(|n| n > 0) {}
             }
-            ep.rx.has_data() || (ep.rx.path() == Path::Leaving && call::ioctl_int(sock.fd, libc::FIONREAD).is_ok_and(|n| n > 0))
+            let unread = if packet::is_of(sock) { ep.has_unread_packets() } else { ep.rx.has_data() };
+            unread || (ep.rx.path() == Path::Leaving && call::ioctl_int(sock.fd, libc::FIONREAD).is_ok_and(|n| n > 0))
         } else {
             call::ioctl_int(sock.fd, libc::FIONREAD).is_ok_and(|n| n > 0)
         };

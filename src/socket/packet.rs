@@ -4,8 +4,9 @@
 //! ring and back, doorbells. What differs, as Linux has it:
 //!
 //! - a packet comes whole or cut, never with another, and may be empty;
-//! - one larger than SO_SNDBUF less 32 bytes is EMSGSIZE, before anything else is said of the connection;
+//! - one larger than SO_SNDBUF less 32 bytes is EMSGSIZE, before EPIPE is told;
 //! - an error is told before what is there; EPIPE comes without SIGPIPE;
+//! - a single empty packet that nobody has read does not make a close a reset;
 //! - a name given to a send is not looked at, and MSG_OOB is EOPNOTSUPP.
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -32,8 +33,11 @@ use crate::transport::iov::Iov;
 use crate::transport::record::{self, Header, Pushed, record_bytes};
 use crate::transport::stream;
 
-/// How much may be queued in one direction: several of the largest packets that a socket of Linux takes by default.
-pub(super) const QUEUE_BYTES: u64 = 1 << 20;
+/// How much may be queued in one direction where the program has set no SO_SNDBUF: about what Linux takes by default, so
+/// that there is no room beside one of the largest packets.
+pub const QUEUE_BYTES: u64 = 212_992;
+/// The most, whatever the program has set.
+pub(super) const MOST_QUEUE_BYTES: u64 = 1 << 20;
 /// The least that the kernel counts for a packet of its own (SKB_TRUESIZE of an empty one is 768 on 64-bit machines).
 const LEAST_IN_KERNEL_BYTES: u64 = 512;
 /// As for streams: the class of the segments that most packets flow through.
@@ -119,7 +123,7 @@ impl Endpoint {
     fn send_packet(&self, source: &Iov, flags: c_int) -> Ret {
         let n = source.left();
         if n as u64 + 32 > sndbuf(self.sock, self.sock.pcb) {
-            return Err(Errno(libc::EMSGSIZE));
+            return Err(self.pending_error().unwrap_or(Errno(libc::EMSGSIZE)));
         }
         let nonblocking = self.sock.is_nonblocking(flags);
         let mut deadline = None;
@@ -344,6 +348,12 @@ impl Endpoint {
                 _ => return true,
             }
         }
+    }
+
+    /// Whether closing now leaves something unread.
+    pub(super) fn has_unread_packets(&self) -> bool {
+        let first = record::look(self.rx, self.sock.arena, self.sock.me(), self.may_have_company());
+        first.is_some_and(|header| header.bytes > 0 || self.rx.queued() != Some(record_bytes(0)))
     }
 
     /// Bytes of all the packets in the ring (FIONREAD).

@@ -245,7 +245,7 @@ impl Endpoint {
             // The kernel counts what the receiver has not taken against the sender alone.
             return match self.sock.pcb.sndbuf.load(Ordering::Relaxed) {
                 0 => packet::QUEUE_BYTES,
-                set => u64::from(set).min(packet::QUEUE_BYTES),
+                set => u64::from(set).min(packet::MOST_QUEUE_BYTES),
             };
         }
         let mine = u64::from(self.sock.pcb.sndbuf.load(Ordering::Relaxed));

@@ -455,6 +455,10 @@ pub(super) fn shutdown_in_kernel(sock: Sock, how: c_int) -> Ret {
         if how != libc::SHUT_WR {
             sock.pcb.set(flag::SHUT_RD);
             ep.rx.control.deaf.store(DEAF, Ordering::SeqCst);
+            // One that waits for the kernel's room is not told of this by poll(2).
+            if let Some((_, peer)) = ep.peer() {
+                mailbox::poke(peer.cookie.load(Ordering::Relaxed));
+            }
         }
         ep.wake_own_sender();
     }

@@ -7,6 +7,7 @@ use crate::pcb::Circuit;
 use crate::pcb::circuit::{End, Link, circuit};
 use crate::pcb::reap::{self, Name};
 use crate::shm::{arena::joined, blocks, owner};
+use crate::socket::packet;
 use crate::sys::clock::ticks;
 use crate::transport::direction::Direction;
 use crate::transport::notifier::notifier;
@@ -183,6 +184,8 @@ impl Mailbox {
 
     pub fn queue_bytes(&self) -> u64 {
         match self.pcb.rcvbuf.load(Ordering::Relaxed) {
+            // What does not fit goes on through the kernel.
+            _ if self.pcb.has(flag::LOCAL) => packet::QUEUE_BYTES,
             0 => QUEUE_BYTES,
             set => u64::from(set).max(LEAST_QUEUE_BYTES),
         }
