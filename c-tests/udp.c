@@ -33,6 +33,23 @@ static void truncation(struct conn *c)
 	NONE_IS_THERE(c->fd);
 }
 
+static void peeks_from_an_offset(struct conn *c)
+{
+	char in[8];
+	OK(set(c->fd, SOL_SOCKET, SO_PEEK_OFF, 0)); /* 0 is where peeks begin, and is on */
+	for (int i = 0; i < 3; i++) {
+		EQ(peer_send(c, "words", 5, 0), 5);
+		poll_until(c->fd, POLLIN, POLLIN);
+		EQ(recv(c->fd, in, 2, MSG_PEEK), 2);
+		SAME(in, "wo", 2);
+		EQ(recv(c->fd, in, 2, MSG_PEEK), 2);
+		SAME(in, "rd", 2);
+		EQ(recv(c->fd, in, sizeof in, 0), 5);
+		OK(set(c->fd, SOL_SOCKET, SO_PEEK_OFF, 0));
+	}
+	OK(set(c->fd, SOL_SOCKET, SO_PEEK_OFF, -1));
+}
+
 static void empty_datagrams(struct conn *c)
 {
 	int n = -1;
@@ -842,6 +859,7 @@ static void to_oneself(struct conn *c)
 
 static const struct test tests[] = {
 	TEST(truncation, UDP_EACH),
+	TEST(peeks_from_an_offset, UDP_EACH),
 	TEST(empty_datagrams, UDP_EACH),
 	TEST(fionread_is_of_the_first, UDP_EACH),
 	TEST(each_size, UDP_EACH),

@@ -139,13 +139,13 @@ pub fn inherit(sock: Sock, from: Sock) {
 /// Reads the options of a socket whose past is not known.
 pub fn learn(sock: Sock) {
     if sock.pcb.has(flag::LOCAL) {
-        let is_set = |&option: &c_int| call::int_option(sock.fd, SOL_SOCKET, option).is_ok_and(|value| value != 0);
+        let is_set = |&option: &c_int| call::int_option(sock.fd, SOL_SOCKET, option).is_ok_and(|value| turns_on((SOL_SOCKET, option), value));
         if UNIX_KERNELS_ALONE.iter().chain(&BESIDE_UNIX_DATAGRAMS).any(is_set) {
             route::pin(sock);
             sock.pcb.set(flag::SENDS_BY_KERNEL);
         }
     } else if sock.pcb.has(flag::DATAGRAM) {
-        let is_set = |&(level, option): &(c_int, c_int)| call::int_option(sock.fd, level, option).is_ok_and(|value| value != 0);
+        let is_set = |&known: &(c_int, c_int)| call::int_option(sock.fd, known.0, known.1).is_ok_and(|value| turns_on(known, value));
         if RECEIVED_BY_KERNEL.iter().any(is_set) {
             route::pin(sock);
         }
@@ -214,19 +214,29 @@ pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set
     if doorbells { Set::Done } else { Set::Kernel }
 }
 
+/// Whether an option with this value asks for something: SO_PEEK_OFF is off at -1 (socket(7)).
+fn turns_on(option: (c_int, c_int), value: c_int) -> bool {
+    if option == (SOL_SOCKET, libc::SO_PEEK_OFF) { value >= 0 } else { value != 0 }
+}
+
 fn set_datagram(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
+    let is_on = value.is_none_or(|value| turns_on((level, option), value));
+    // Where there is a mailbox our own looks into the kernel are peeks.
+    if (level, option) == (SOL_SOCKET, libc::SO_PEEK_OFF) && is_on && sock.endpoint().is_some() {
+        return Set::Refused(Errno::ENOPROTOOPT);
+    }
     if sock.pcb.has(flag::LOCAL) {
-        if level == SOL_SOCKET && (UNIX_KERNELS_ALONE.contains(&option) || BESIDE_UNIX_DATAGRAMS.contains(&option)) && value != Some(0) {
+        if level == SOL_SOCKET && (UNIX_KERNELS_ALONE.contains(&option) || BESIDE_UNIX_DATAGRAMS.contains(&option)) && is_on {
             route::pin(sock);
             // Who wants credentials is given a name with the first datagram that it sends.
             sock.pcb.set(flag::SENDS_BY_KERNEL);
         }
         return Set::Kernel;
     }
-    if RECEIVED_BY_KERNEL.contains(&(level, option)) && value != Some(0) {
+    if RECEIVED_BY_KERNEL.contains(&(level, option)) && is_on {
         route::pin(sock);
     }
-    if SENT_BY_KERNEL.contains(&(level, option)) && value != Some(0) {
+    if SENT_BY_KERNEL.contains(&(level, option)) && is_on {
         sock.pcb.set(flag::SENDS_BY_KERNEL);
     }
     Set::Kernel
