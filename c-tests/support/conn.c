@@ -252,6 +252,12 @@ long ring_bytes(void)
 	return counter(0);
 }
 
+/* Messages this process has received through the ring; -1 without the library. */
+long ring_received(void)
+{
+	return counter(3);
+}
+
 /* Doorbells this process has rung; -1 without the library. */
 long doorbells(void)
 {

@@ -170,6 +170,8 @@ uint16_t port_of(const struct sockaddr_storage *addr);
 /* What the other end does. Each returns what the call returned there, with its errno. */
 /* Doorbells this process has rung; -1 without the library. */
 long doorbells(void);
+/* Messages this process has received through the ring; -1 without the library. */
+long ring_received(void);
 long peer_send(struct conn *c, const void *data, size_t length, int flags);
 long peer_send_all(struct conn *c, const void *data, size_t length);
 long peer_recv(struct conn *c, void *data, size_t length, int flags);

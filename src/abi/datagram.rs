@@ -3,18 +3,21 @@
 use core::ffi::{c_int, c_void};
 use libc::{msghdr, size_t, sockaddr, socklen_t};
 
+use super::control::{Room, copied};
 use super::decode::{self, is_there, is_writable, message_buffers};
 use super::message::{for_descriptors, share_descriptors};
 use crate::fd::table;
 use crate::pcb::Address;
+use crate::pcb::block::flag;
 use crate::socket::datagram::local::{came_from, send as send_local};
-use crate::socket::datagram::{Got, Received, receive, send, through_kernel};
+use crate::socket::datagram::{Got, Received, Wishes, receive, receive_with, send, send_with, through_kernel, told};
 use crate::socket::{Sock, options};
 use crate::sys::errno::{Ret, check};
 use crate::sys::real::real;
 use crate::sys::unix_name::{MOST_BYTES, UnixName};
 use crate::sys::{Errno, call, fault};
 use crate::transport::iov::Iov;
+use crate::transport::record::More;
 
 /// recv(2) and what is like it; `kernel` is the program's own call with flags besides.
 pub(super) fn recv(sock: Sock, sink: &Iov, flags: c_int, kernel: impl FnMut(c_int) -> Ret) -> Ret {
@@ -37,7 +40,7 @@ pub(super) unsafe fn recvfrom(
             if !is_writable(len) {
                 return Err(Errno::EFAULT);
             }
-            *len = tell_address(sock, r.from, addr.cast(), *len)?;
+            *len = tell_address(sock, r.from(), addr.cast(), *len)?;
         }
         Ok(got.ret(flags))
     }
@@ -85,9 +88,10 @@ pub(super) unsafe fn recvmsg(sock: Sock, msg: *mut msghdr, flags: c_int) -> Ret 
             return Err(Errno::EFAULT);
         }
         let sink = Iov::new(message_buffers(msg)?)?;
-        let got = receive(sock, &sink, flags, |more| check((real().recvmsg)(sock.fd, msg, flags | more)))?;
+        let mut besides = None;
+        let got = receive_with(sock, &sink, |more| besides = Some(more), flags, |more| check((real().recvmsg)(sock.fd, msg, flags | more)))?;
         match got {
-            Got::Mailbox(r) => describe(sock, r, msg, flags)?,
+            Got::Mailbox(r) => describe(sock, r, besides, msg, flags)?,
             Got::Kernel(_) if options::is_local(sock) => for_descriptors(msg, table::forget),
             Got::Kernel(_) => {}
         }
@@ -95,14 +99,18 @@ pub(super) unsafe fn recvmsg(sock: Sock, msg: *mut msghdr, flags: c_int) -> Ret 
     }
 }
 
-unsafe fn describe(sock: Sock, r: Received, msg: *mut msghdr, flags: c_int) -> Result<(), Errno> {
+unsafe fn describe(sock: Sock, r: Received, besides: Option<More>, msg: *mut msghdr, flags: c_int) -> Result<(), Errno> {
     // SAFETY: a message of the caller's.
     unsafe {
         if !(*msg).msg_name.is_null() {
-            (*msg).msg_namelen = tell_address(sock, r.from, (*msg).msg_name, (*msg).msg_namelen)?;
+            (*msg).msg_namelen = tell_address(sock, r.from(), (*msg).msg_name, (*msg).msg_namelen)?;
         }
-        (*msg).msg_controllen = 0;
-        (*msg).msg_flags = flags & libc::MSG_CMSG_CLOEXEC | if r.whole > r.bytes { libc::MSG_TRUNC } else { 0 };
+        let mut control = Room::of(&*msg);
+        if sock.pcb.has(flag::ASKS) {
+            told::each(sock, &r.header, besides, flags & libc::MSG_PEEK != 0, |level, kind, data| control.put(level, kind, data));
+        }
+        (*msg).msg_controllen = control.used;
+        (*msg).msg_flags = flags & libc::MSG_CMSG_CLOEXEC | control.flags | if r.whole > r.bytes { libc::MSG_TRUNC } else { 0 };
         Ok(())
     }
 }
@@ -158,11 +166,31 @@ pub(super) unsafe fn sendmsg(sock: Sock, msg: *const msghdr, flags: c_int) -> Re
     // SAFETY: as the caller of sendmsg says.
     unsafe {
         let kernel = || check((real().sendmsg)(sock.fd, msg, flags));
-        if !is_there(msg) || (*msg).msg_controllen != 0 {
+        if !is_there(msg) || (options::is_local(sock) && (*msg).msg_controllen != 0) {
             share_descriptors(msg);
             return through_kernel(sock, flags, kernel);
         }
         let source = Iov::new(message_buffers(msg)?)?;
-        sendto(sock, &source, flags, (*msg).msg_name.cast(), (*msg).msg_namelen, kernel)
+        if (*msg).msg_controllen == 0 {
+            return sendto(sock, &source, flags, (*msg).msg_name.cast(), (*msg).msg_namelen, kernel);
+        }
+        match wishes(sock, &*msg) {
+            Some((to, wishes)) => send_with(sock, &source, flags, to, wishes, kernel),
+            None => through_kernel(sock, flags, kernel),
+        }
     }
+}
+
+/// Where a message with ancillary data is to go, and what they say; `None` where only the kernel can send it.
+unsafe fn wishes(sock: Sock, msg: &msghdr) -> Option<(Option<Address>, Wishes)> {
+    // SAFETY: a message of the caller's.
+    let to = match unsafe { destination(sock, msg.msg_name.cast(), msg.msg_namelen) } {
+        To::Peer => None,
+        To::Address(to) => Some(to),
+        To::Other => return None,
+    };
+    let ip = to.unwrap_or_else(|| sock.pcb.addresses().remote).ip();
+    // SAFETY: as above.
+    let (control, n) = unsafe { copied(msg) }?;
+    Wishes::of(control.get(..n)?, ip.is_ipv4(), ip.is_loopback()).map(|wishes| (to, wishes))
 }

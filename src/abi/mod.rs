@@ -15,6 +15,7 @@ macro_rules! export {
 }
 
 mod aio;
+mod control;
 mod datagram;
 mod decode;
 mod descriptors;

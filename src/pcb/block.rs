@@ -102,6 +102,8 @@ pub mod flag {
     pub const ERROR_DUE: u32 = 1 << 26;
     /// A doorbell was left on the anchor, for others who may be about to be woken by it.
     pub const DOORBELL_LEFT: u32 = 1 << 27;
+    /// It asks for ancillary data of the datagrams that come (`Pcb::asks`).
+    pub const ASKS: u32 = 1 << 28;
     /// It carries packets, not bytes: SOCK_SEQPACKET.
     pub const PACKETS: u32 = 1 << 29;
     /// A datagram socket of AF_UNIX; it has DATAGRAM as well, and UNIX not.
@@ -162,8 +164,18 @@ pub struct Pcb {
     pub by_kernel_read: AtomicU64,
     /// Slot plus one of the process that waits on it, or has it in an event loop; `SEVERAL` where there were others.
     watcher: AtomicU32,
+    /// What it is told beside the datagrams that come (`socket::datagram::told`).
+    pub asks: AtomicU32,
+    /// What its own datagrams carry (`socket::datagram::marks`).
+    pub marks: AtomicU64,
+    /// The interface that has its local address, where it is told that.
+    pub interface: AtomicU32,
     _pad: u32,
-    _rest: [u64; 6],
+    /// Where in its mailbox a datagram lies that came before anybody asked for the time and was looked at since, plus one;
+    /// and when that was.
+    pub peeked_at: AtomicU64,
+    pub peeked_ns: AtomicU64,
+    _rest: [u64; 2],
 }
 
 crate::shm::shared_struct!(Pcb, PCBS.entry_bytes);
@@ -236,7 +248,9 @@ impl Pcb {
         self.flags.store(0, Ordering::Relaxed);
         self.rcvlowat.store(1, Ordering::Relaxed);
         self.set_addresses(Key { local: Address::default(), remote: Address::default() });
-        for word in [&self.link, &self.rcvtimeo_ns, &self.sndtimeo_ns, &self.cookie, &self.by_kernel, &self.by_kernel_read] {
+        for word in
+            [&self.link, &self.rcvtimeo_ns, &self.sndtimeo_ns, &self.cookie, &self.by_kernel, &self.by_kernel_read, &self.marks, &self.peeked_at]
+        {
             word.store(0, Ordering::Relaxed);
         }
         for word in [
@@ -253,6 +267,8 @@ impl Pcb {
             &self.next_connection,
             &self.next_port,
             &self.watcher,
+            &self.asks,
+            &self.interface,
         ] {
             word.store(0, Ordering::Relaxed);
         }

@@ -17,7 +17,7 @@ use super::lock::RobustLock;
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Stands in the file's name: another layout is another arena.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// "Landline" as bytes.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"Landline");
 /// The file's size, and how much of it each process would like to map.

@@ -30,7 +30,7 @@ use crate::sys::trace::trace;
 use crate::sys::{Errno, call, diag, signal, thread};
 use crate::transport::direction::Path;
 use crate::transport::iov::Iov;
-use crate::transport::record::{self, Header};
+use crate::transport::record::{self, Header, More};
 use crate::transport::stream;
 
 /// Of so many datagrams from the mailbox in a row the next comes from the kernel, if that has one.
@@ -42,10 +42,13 @@ const LOOKS_PER_KERNEL: u32 = 64;
 const LOOK_NOW_AND_THEN_NS: u64 = 1_000_000_000;
 
 pub mod local;
+mod marks;
 mod send;
+pub mod told;
 
+pub use marks::Wishes;
 use send::{SENT, has_error};
-pub use send::{provoke_the_dead, send, through_kernel};
+pub use send::{provoke_the_dead, send, send_with, through_kernel};
 
 /// A datagram from the mailbox.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +57,13 @@ pub struct Received {
     pub bytes: usize,
     /// Bytes of the datagram.
     pub whole: usize,
-    pub from: Address,
+    pub header: Header,
+}
+
+impl Received {
+    pub fn from(&self) -> Address {
+        Address { high: self.header.high, low: self.header.low, port: self.header.port }
+    }
 }
 
 /// Where a datagram came from; the kernel has told the program everything itself.
@@ -87,7 +96,21 @@ pub fn named(sock: Sock) {
     {
         sock.pcb.put(flag::V6ONLY, call::int_option(sock.fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY).unwrap_or(0) != 0);
         table::bind_datagram(&lock, sock.index, key);
+        drop(lock);
+        told::find_interface(sock);
     }
+}
+
+/// After an option was set: what the mailbox's receiver is told, or what the socket's own datagrams say.
+pub fn note(sock: Sock, level: c_int, option: c_int) {
+    marks::note(sock, level, option);
+    told::note(sock, level, option);
+}
+
+/// Reads the options of a socket whose past is not known.
+pub fn learn(sock: Sock) {
+    marks::learn(sock);
+    told::learn(sock);
 }
 
 /// Its receiving end, for a socket that receives: with a mailbox from now on, if it can have one.
@@ -140,6 +163,8 @@ fn open(sock: Sock) -> Option<Endpoint> {
     // What came before comes first.
     sock.pcb.set(flag::KERNEL_NEWS);
     ep.rx.reader.kernel_left.store(1, Ordering::Release);
+    // Datagrams that the kernel has dropped count as well (SO_RXQ_OVFL).
+    ep.rx.writer.fulls.store(u64::from(call::drops(sock.fd)), Ordering::Relaxed);
     ep.rx.control.readable.set_always(sock.pcb.has(flag::ASYNC));
     ep.tx.change_path(Path::Kernel, Path::Ring);
     ep.rx.change_path(Path::Kernel, Path::Ring);
@@ -167,7 +192,13 @@ pub fn hand_over(sock: Sock) {
 
 /// Receives a datagram into `sink`; `kernel` makes the program's own call where the kernel has it, with flags besides.
 #[inline]
-pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
+pub fn receive(sock: Sock, sink: &Iov, flags: c_int, kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
+    receive_with(sock, sink, |_| (), flags, kernel)
+}
+
+/// The same; `more` is called with what is known of the datagram besides.
+#[inline]
+pub fn receive_with(sock: Sock, sink: &Iov, mut more: impl FnMut(More), flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
     if sock.pcb.has(flag::LOCAL) && flags & libc::MSG_OOB != 0 {
         return kernel(0).map(Got::Kernel);
     }
@@ -194,7 +225,7 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, mut kernel: impl FnMut(c_in
         {
             return ret;
         }
-        if let Some(received) = ep.take_datagram(sink, flags & MSG_PEEK != 0)? {
+        if let Some(received) = ep.take_datagram(sink, &mut more, flags & MSG_PEEK != 0)? {
             if !ep.rx.has_data() {
                 ep.rx.reader.urgent_seen.store(1, Ordering::Relaxed);
             }
@@ -284,12 +315,13 @@ impl Endpoint {
     }
 
     #[inline]
-    fn take_datagram(&self, sink: &Iov, peek: bool) -> Result<Option<Received>, Errno> {
+    fn take_datagram(&self, sink: &Iov, more: impl FnMut(More), peek: bool) -> Result<Option<Received>, Errno> {
+        let Sock { arena, .. } = self.sock;
         let is_local = self.sock.pcb.has(flag::LOCAL);
         let popped = if is_local {
             self.pop_local(sink, peek)
         } else {
-            record::pop(self.rx, self.sock.arena, self.sock.me(), self.may_have_company(), sink, peek, || self.is_current())
+            record::pop_with(self.rx, arena, self.sock.me(), self.may_have_company(), (sink, more), peek, || self.is_current())
         };
         let header = popped.map_err(|why| self.refused(why))?;
         Ok(header.map(|h| {
@@ -298,7 +330,7 @@ impl Endpoint {
                 add(&COUNTERS.ring_rx_bytes, whole as u64);
                 add(&COUNTERS.ring_rx_messages, 1);
             }
-            Received { bytes: whole.min(sink.left()), whole, from: Address { high: h.high, low: h.low, port: h.port } }
+            Received { bytes: whole.min(sink.left()), whole, header: h }
         }))
     }
 

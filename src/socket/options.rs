@@ -19,11 +19,11 @@ const SO_RCVTIMEO_NEW: c_int = 66;
 const SO_SNDTIMEO_NEW: c_int = 67;
 const SO_RCVBUFFORCE: c_int = 33;
 const SO_SNDBUFFORCE: c_int = 32;
-const SO_TIMESTAMP_OLD: c_int = 29;
-const SO_TIMESTAMPNS_OLD: c_int = 35;
+pub(super) const SO_TIMESTAMP_OLD: c_int = 29;
+pub(super) const SO_TIMESTAMPNS_OLD: c_int = 35;
 const SO_TIMESTAMPING_OLD: c_int = 37;
-const SO_TIMESTAMP_NEW: c_int = 63;
-const SO_TIMESTAMPNS_NEW: c_int = 64;
+pub(super) const SO_TIMESTAMP_NEW: c_int = 63;
+pub(super) const SO_TIMESTAMPNS_NEW: c_int = 64;
 const SO_TIMESTAMPING_NEW: c_int = 65;
 const TCP_ULP: c_int = 31;
 const TCP_CLOSE: u8 = 7;
@@ -33,7 +33,7 @@ const SO_TXTIME: c_int = 61;
 const SO_DETACH_REUSEPORT_BPF: c_int = 68;
 
 /// What a datagram socket asks to be told beside its datagrams, or how they are chosen: they come through the kernel then.
-const RECEIVED_BY_KERNEL: [(c_int, c_int); 32] = [
+const RECEIVED_BY_KERNEL: [(c_int, c_int); 25] = [
     (SOL_SOCKET, libc::SO_ATTACH_FILTER),
     (SOL_SOCKET, libc::SO_ATTACH_BPF),
     (SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF),
@@ -41,35 +41,33 @@ const RECEIVED_BY_KERNEL: [(c_int, c_int); 32] = [
     (SOL_SOCKET, SO_DETACH_REUSEPORT_BPF),
     (SOL_SOCKET, libc::SO_BINDTODEVICE),
     (SOL_SOCKET, libc::SO_PEEK_OFF),
-    (SOL_SOCKET, libc::SO_RXQ_OVFL),
-    (SOL_SOCKET, SO_TIMESTAMP_OLD),
-    (SOL_SOCKET, SO_TIMESTAMPNS_OLD),
     (SOL_SOCKET, SO_TIMESTAMPING_OLD),
-    (SOL_SOCKET, SO_TIMESTAMP_NEW),
-    (SOL_SOCKET, SO_TIMESTAMPNS_NEW),
     (SOL_SOCKET, SO_TIMESTAMPING_NEW),
-    (libc::IPPROTO_IP, libc::IP_PKTINFO),
-    (libc::IPPROTO_IP, libc::IP_RECVTTL),
-    (libc::IPPROTO_IP, libc::IP_RECVTOS),
     (libc::IPPROTO_IP, libc::IP_RECVOPTS),
     (libc::IPPROTO_IP, libc::IP_RETOPTS),
-    (libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR),
     (libc::IPPROTO_IP, IP_CHECKSUM),
     (libc::IPPROTO_IP, IP_RECVFRAGSIZE),
     (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT),
-    (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVRTHDR),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPOPTS),
     (libc::IPPROTO_IPV6, libc::IPV6_RECVDSTOPTS),
     (libc::IPPROTO_UDP, UDP_GRO),
     (libc::IPPROTO_UDP, libc::UDP_ENCAP),
     (libc::IPPROTO_IPV6, IPV6_FLOWINFO),
+    (libc::IPPROTO_IPV6, IPV6_2292PKTINFO),
+    (libc::IPPROTO_IPV6, IPV6_2292HOPLIMIT),
+    (libc::IPPROTO_IPV6, IPV6_RECVFRAGSIZE),
+    (SOL_SOCKET, SO_RCVMARK),
+    (SOL_SOCKET, SO_RCVPRIORITY),
 ];
 const IP_CHECKSUM: c_int = 23;
 const IP_RECVFRAGSIZE: c_int = 25;
 const IPV6_FLOWINFO: c_int = 11;
+const IPV6_2292PKTINFO: c_int = 2;
+const IPV6_2292HOPLIMIT: c_int = 8;
+const IPV6_RECVFRAGSIZE: c_int = 77;
+const SO_RCVMARK: c_int = 75;
+const SO_RCVPRIORITY: c_int = 82;
 
 /// What a datagram socket asks of its own datagrams that only the kernel does.
 const SENT_BY_KERNEL: [(c_int, c_int); 8] = [
@@ -152,6 +150,7 @@ pub fn learn(sock: Sock) {
         if SENT_BY_KERNEL.iter().any(is_set) {
             sock.pcb.set(flag::SENDS_BY_KERNEL);
         }
+        datagram::learn(sock);
     }
     for option in [SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_OOBINLINE, SO_LINGER] {
         note(sock, SOL_SOCKET, option);
@@ -279,7 +278,9 @@ pub fn note(sock: Sock, level: c_int, option: c_int) {
             pcb.rcvbuf.store(call::int_option(sock.fd, level, SO_RCVBUF).unwrap_or(0) as u32, Ordering::Relaxed)
         }
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if pcb.has(flag::DATAGRAM) => pcb.put(flag::V6ONLY, int() != 0),
-        _ if pcb.has(flag::UNIX | flag::DATAGRAM) && (level, option) != (SOL_SOCKET, SO_RCVLOWAT) => {}
+        _ if pcb.has(flag::LOCAL) => {}
+        _ if pcb.has(flag::DATAGRAM) => datagram::note(sock, level, option),
+        _ if pcb.has(flag::UNIX) => {}
         (SOL_SOCKET, SO_LINGER) => {
             let [on, seconds] = call::linger(sock.fd).unwrap_or([0, 0]);
             pcb.put(flag::LINGER_RESET, on != 0 && seconds == 0);

@@ -180,7 +180,7 @@ impl Endpoint {
     /// Makes room for a packet of `n` bytes without sleeping; false where that has to be waited for.
     #[cold]
     fn make_packet_room(&self, n: usize) -> Result<bool, Errno> {
-        let need = record_bytes(n as u64);
+        let need = record_bytes(n as u64, false);
         let class = stream::class(self.tx);
         let Some(least) = (0..=blocks::LARGEST).find(|&class| blocks::bytes_of(class) >= need) else {
             // The kernel takes what no segment can hold.
@@ -296,7 +296,7 @@ impl Endpoint {
             return None;
         }
         let bytes = call::ioctl_int(self.sock.fd, libc::FIONREAD).unwrap_or(0) as u64;
-        Some(bytes + (sndbuf(self.sock, peer) / LEAST_IN_KERNEL_BYTES + 2) * record_bytes(1))
+        Some(bytes + (sndbuf(self.sock, peer) / LEAST_IN_KERNEL_BYTES + 2) * record_bytes(1, false))
     }
 
     /// Moves them into the ring, while nobody sends and nobody receives: then nothing is left in the kernel. False, with
@@ -353,7 +353,7 @@ impl Endpoint {
     /// Whether closing now leaves something unread.
     pub(super) fn has_unread_packets(&self) -> bool {
         let first = record::look(self.rx, self.sock.arena, self.sock.me(), self.may_have_company());
-        first.is_some_and(|header| header.bytes > 0 || self.rx.queued() != Some(record_bytes(0)))
+        first.is_some_and(|header| header.bytes > 0 || self.rx.queued() != Some(record_bytes(0, false)))
     }
 
     /// Bytes of all the packets in the ring (FIONREAD).

@@ -233,6 +233,8 @@ unsafe impl PlainBytes for libc::timeval {}
 unsafe impl PlainBytes for libc::sockaddr_storage {}
 // SAFETY: as above.
 unsafe impl PlainBytes for [u64; 40] {}
+// SAFETY: as above.
+unsafe impl PlainBytes for [u32; 9] {}
 
 /// An option of any plain type; what the kernel leaves unwritten is zero.
 pub fn plain_option<T: PlainBytes>(fd: c_int, level: c_int, name: c_int) -> Result<T, Errno> {
@@ -243,6 +245,13 @@ pub fn plain_option<T: PlainBytes>(fd: c_int, level: c_int, name: c_int) -> Resu
         check((real().getsockopt)(fd, level, name, (&raw mut value).cast(), &mut len) as isize)?;
         Ok(value)
     }
+}
+
+/// How many datagrams the kernel has dropped before a socket (SO_MEMINFO, linux/sock_diag.h).
+pub fn drops(fd: c_int) -> u32 {
+    const SO_MEMINFO: c_int = 55;
+    const DROPS: usize = 8;
+    plain_option::<[u32; DROPS + 1]>(fd, libc::SOL_SOCKET, SO_MEMINFO).map_or(0, |info| info[DROPS])
 }
 
 /// SO_COOKIE: the kernel's own number for a socket, never given twice in a boot (socket(7)).

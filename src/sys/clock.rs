@@ -1,14 +1,24 @@
-//! The monotonic clock (clock_gettime(2), answered by the vDSO without entering the kernel) and deadlines.
+//! The clocks (clock_gettime(2), answered by the vDSO without entering the kernel) and deadlines.
 
 use libc::timespec;
 
 /// Nanoseconds of CLOCK_MONOTONIC.
 #[inline]
 pub fn now_ns() -> u64 {
+    read_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds of CLOCK_REALTIME.
+pub fn realtime_ns() -> u64 {
+    read_ns(libc::CLOCK_REALTIME)
+}
+
+#[inline]
+fn read_ns(clock: libc::clockid_t) -> u64 {
     let mut ts = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `ts` is a valid timespec to write to.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
-    ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
+    unsafe { libc::clock_gettime(clock, &mut ts) };
+    (ts.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(ts.tv_nsec as u64)
 }
 
 /// The processor's clock, which only says what came first.

@@ -1,6 +1,8 @@
 //! Questions to the kernel about sockets: the counters of a TCP socket we hold (TCP_INFO, tcp(7)), whether one is held
-//! by anybody, and what an AF_UNIX socket is connected with (sock_diag(7)).
+//! by anybody, and what an AF_UNIX socket is connected with (sock_diag(7)). And which
+//! interface has an address (rtnetlink(7)).
 
+use core::net::IpAddr;
 use libc::{c_int, c_void};
 
 use super::confined::is_confined;
@@ -71,6 +73,7 @@ pub fn tcp_bytes_read(fd: c_int) -> Option<u64> {
 const NETLINK_SOCK_DIAG: c_int = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2` (linux/inet_diag.h).
@@ -163,14 +166,18 @@ fn is_none(error: u32) -> bool {
     matches!(-(error as i32), libc::ENOENT | libc::ESTALE)
 }
 
-/// A socket of sock_diag(7), for one question.
+/// A socket of netlink(7), for one question.
 struct Diag(c_int);
 
 impl Diag {
     fn ask<T>(request: &T) -> Option<Diag> {
+        Self::ask_of(NETLINK_SOCK_DIAG, request)
+    }
+
+    fn ask_of<T>(protocol: c_int, request: &T) -> Option<Diag> {
         // SAFETY: a datagram of integers is sent on a socket of our own.
         unsafe {
-            let fd = (real().socket)(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+            let fd = (real().socket)(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol);
             if fd < 0 {
                 return None;
             }
@@ -185,6 +192,27 @@ impl Diag {
         // SAFETY: a buffer of integers.
         let n = unsafe { (real().recv)(self.0, answer.as_mut_ptr().cast(), size_of_val(answer), 0) };
         Some(usize::try_from(n).ok()? / 4)
+    }
+}
+
+impl Diag {
+    /// Calls `f` with each message of a kind, header and all, of an answer of many.
+    fn each_part(&self, kind: u16, mut f: impl FnMut(&[u32])) -> Option<()> {
+        const NLMSG_DONE: u16 = 3;
+        let mut answer = [0u32; 4096];
+        loop {
+            let words = self.answer(&mut answer)?;
+            let mut rest = answer.get(..words)?;
+            while let [bytes, its, ..] = *rest {
+                let part = rest.get(..(bytes as usize).div_ceil(4).max(4))?;
+                match its as u16 {
+                    NLMSG_DONE => return Some(()),
+                    its if its == kind => f(part),
+                    _ => return None,
+                }
+                rest = rest.get(part.len()..)?;
+            }
+        }
     }
 }
 
@@ -218,32 +246,69 @@ pub fn udp_is_held(inet6: bool, port: u16, cookie: u64) -> Option<bool> {
 
 /// Calls `f` with the cookie of each UDP socket of a family that is bound to `port`.
 fn each_udp_socket_at(port: u16, family: c_int, mut f: impl FnMut(u64)) -> Option<()> {
-    const NLM_F_DUMP: u16 = 0x300;
-    const NLMSG_DONE: u16 = 3;
     /// Of `struct inet_diag_msg`, behind the header's four words.
     const COOKIE: usize = 4 + 11;
     if is_confined() {
         return None;
     }
     let request = Request { local_port: port.to_be_bytes(), ..Request::new(NLM_F_DUMP, family, libc::IPPROTO_UDP) };
-    let socket = Diag::ask(&request)?;
-    let mut answer = [0u32; 4096];
-    loop {
-        let words = socket.answer(&mut answer)?;
-        let mut at = 0;
-        while let (Some(&bytes), Some(&kind)) = (answer.get(at), answer.get(at + 1)) {
-            match kind as u16 {
-                _ if at >= words => break,
-                NLMSG_DONE => return Some(()),
-                SOCK_DIAG_BY_FAMILY if bytes >= 16 => {
-                    let half = |i: usize| answer.get(at + i).map_or(0, |&word| u64::from(word));
-                    f(half(COOKIE) | half(COOKIE + 1) << 32);
-                }
-                _ => return None,
-            }
-            at += (bytes as usize).div_ceil(4);
-        }
+    Diag::ask(&request)?.each_part(SOCK_DIAG_BY_FAMILY, |part| {
+        let half = |i: usize| part.get(i).map_or(0, |&word| u64::from(word));
+        f(half(COOKIE) | half(COOKIE + 1) << 32);
+    })
+}
+
+/// `struct nlmsghdr` and `struct ifaddrmsg` (linux/if_addr.h).
+#[repr(C)]
+struct AddressRequest {
+    length: u32,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    port: u32,
+    family: u8,
+    rest: [u8; 3],
+    interface: u32,
+}
+
+/// The number of the interface that has an address; `None` where there is none, or the kernel cannot be asked.
+pub fn interface_of(ip: IpAddr) -> Option<u32> {
+    const RTM_NEWADDR: u16 = 20;
+    const RTM_GETADDR: u16 = 22;
+    /// Behind the header's four words: `ifaddrmsg`, whose last word is the interface, and the attributes.
+    const INTERFACE: usize = 5;
+    const ATTRIBUTES: usize = 6;
+    const OWN: [u16; 2] = [libc::IFA_ADDRESS, libc::IFA_LOCAL];
+    if is_confined() {
+        return None;
     }
+    let (family, words) = match ip {
+        IpAddr::V4(v4) => (libc::AF_INET, [u32::from_ne_bytes(v4.octets()), 0, 0, 0]),
+        IpAddr::V6(v6) => (libc::AF_INET6, core::array::from_fn(|i| u32::from_ne_bytes(core::array::from_fn(|b| v6.octets()[4 * i + b])))),
+    };
+    let address = if family == libc::AF_INET { &words[..1] } else { &words[..] };
+    let request = AddressRequest {
+        length: size_of::<AddressRequest>() as u32,
+        kind: RTM_GETADDR,
+        flags: NLM_F_REQUEST | NLM_F_DUMP,
+        sequence: 1,
+        port: 0,
+        family: family as u8,
+        rest: [0; 3],
+        interface: 0,
+    };
+    let mut found = None;
+    Diag::ask_of(libc::NETLINK_ROUTE, &request)?.each_part(RTM_NEWADDR, |part| {
+        let mut attributes = part.get(ATTRIBUTES..).unwrap_or(&[]);
+        while let [head, value @ ..] = attributes {
+            let words = ((head & 0xffff) as usize).div_ceil(4).max(1);
+            if OWN.contains(&((head >> 16) as u16)) && value.get(..words - 1) == Some(address) {
+                found = part.get(INTERFACE).copied();
+            }
+            attributes = attributes.get(words..).unwrap_or(&[]);
+        }
+    })?;
+    found
 }
 
 /// `struct nlmsghdr` and `struct unix_diag_req` (linux/unix_diag.h).

@@ -225,7 +225,7 @@ fn put(sock: Sock, source: &Iov, target: Target, to: Option<UnixName>) -> Option
     let push = || record::push_named(mailbox.ring, sock.arena, sock.me(), &name, source, mailbox.queue_bytes(), || mailbox.is_open());
     let mut pushed = push();
     if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {
-        pushed = make_room(sock, target.name, &mailbox, (name.len() + bytes) as u64, push);
+        pushed = make_room(sock, target.name, &mailbox, record::record_bytes((name.len() + bytes) as u64, false), push);
     }
     match pushed {
         Ok(Pushed::Done(_)) => {}

@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 
+use super::marks::{Marks, Wishes};
 use super::*;
 use crate::pcb::Circuit;
 use crate::pcb::circuit::{End, Link, circuit};
@@ -33,14 +34,19 @@ const MSG_PROBE: c_int = 0x10;
 
 /// Who receives what a socket sends to an address.
 #[derive(Clone, Copy)]
-struct Known {
+pub(super) struct Known {
     sender: Name,
     to: Address,
     /// As of which state of the table.
     epoch: u64,
     /// The sender's own address, as the receiver is told.
-    from: Address,
+    pub from: Address,
     target: Option<Name>,
+    pub is_v4: bool,
+    /// Whether the sender's own address is the receiver's.
+    is_to_from: bool,
+    /// The hop limit where the sender has set none.
+    pub hops: u8,
     /// How far the mailbox was filled by the last datagram.
     sent_at: u64,
 }
@@ -86,6 +92,12 @@ thread_local! {
 /// Sends the datagram in `source` to `to`, or to where the socket is connected; `kernel` makes the program's own call.
 #[inline]
 pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, kernel: impl FnOnce() -> Ret) -> Ret {
+    send_with(sock, source, flags, to, Wishes::default(), kernel)
+}
+
+/// The same with ancillary data.
+#[inline]
+pub fn send_with(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, wishes: Wishes, kernel: impl FnOnce() -> Ret) -> Ret {
     if sock.pcb.has(flag::LOCAL) {
         return local::send(sock, source, flags, None, kernel);
     }
@@ -95,7 +107,8 @@ pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, kernel:
         && source.left() <= record::MOST_BYTES
         && !sock.pcb.has(flag::SENDS_BY_KERNEL | flag::CORKED | flag::SHUT_WR)
         && let Some(known) = receiver(sock, to)
-        && let Some(ret) = put(sock, source, known, to.is_none())
+        && wishes.allow(sock, &known)
+        && let Some(ret) = put(sock, source, known, wishes.marks, to.is_none())
     {
         return ret;
     }
@@ -130,6 +143,9 @@ fn receiver(sock: Sock, to: Option<Address>) -> Option<Known> {
 fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
     let crosses = sock.pcb.has(flag::V6ONLY) && matches!(to.ip(), IpAddr::V4(_));
     let from = if crosses { None } else { source_address(key, to) };
+    // What belongs to an interface is told with that.
+    let has_scope = |a: Address| matches!(a.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let from = from.filter(|&from| !has_scope(from) && !has_scope(to));
     let target = from.and_then(|from| table::datagram(sock.arena, to, from)).and_then(|(index, p)| {
         let has_mailbox = p.link.load(Ordering::Acquire) != 0 && !p.has(flag::KERNEL_ONLY);
         let is_local = to.ip().is_loopback() || p.addresses().local == to;
@@ -139,7 +155,19 @@ fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
             Name::of(index, p)
         })
     });
-    Known { sender: sock.name(), to, epoch, from: from.unwrap_or_default(), target, sent_at: 0 }
+    let is_v4 = matches!(to.ip(), IpAddr::V4(_));
+    let hops = if target.is_some() { marks::default_hops(sock, is_v4) } else { 0 };
+    Known {
+        sender: sock.name(),
+        to,
+        epoch,
+        from: from.unwrap_or_default(),
+        target,
+        is_v4,
+        is_to_from: from.is_some_and(|from| from.ip() == to.ip()),
+        hops,
+        sent_at: 0,
+    }
 }
 
 /// The address that a datagram to `to` is sent from, where that is known without the kernel's routes.
@@ -209,7 +237,7 @@ const TURN_DATAGRAMS: u32 = 128;
 
 /// Puts a datagram into its receiver's mailbox. `None` where the kernel shall carry it.
 #[inline]
-fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret> {
+fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_connected: bool) -> Option<Ret> {
     let target = known.target?;
     if sock.pcb.has(flag::ERROR_DUE) {
         sock.pcb.clear(flag::ERROR_DUE);
@@ -222,12 +250,16 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
         return None;
     }
     let bytes = source.left();
-    let header = Header { bytes: bytes as u32, port: known.from.port, high: known.from.high, low: known.from.low };
+    let (hops, class) = marks::of(sock, &known, wished);
+    let header = Header { bytes: bytes as u32, port: known.from.port, hops, class, high: known.from.high, low: known.from.low };
+    let more = if mailbox.pcb.has(flag::ASKS) || !known.is_to_from { Some(told::more(mailbox.pcb, mailbox.ring, known.to)) } else { None };
+    let has_more = more.is_some();
     mailbox.ring.produced.place.store(crowd::place_again(), Ordering::Relaxed);
-    let push = || record::push(mailbox.ring, sock.arena, sock.me(), header, source, mailbox.queue_bytes(), || mailbox.is_open());
+    let push =
+        || record::push_with(mailbox.ring, sock.arena, sock.me(), (header, more.as_ref()), source, mailbox.queue_bytes(), || mailbox.is_open());
     let mut pushed = push();
     if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {
-        pushed = make_room(sock, target, &mailbox, bytes as u64, push);
+        pushed = make_room(sock, target, &mailbox, record::record_bytes(bytes as u64, has_more), push);
     }
     let sent_at = match pushed {
         Ok(Pushed::Done(at)) => at,
@@ -243,7 +275,7 @@ fn put(sock: Sock, source: &Iov, known: Known, is_connected: bool) -> Option<Ret
     add(&COUNTERS.ring_tx_bytes, bytes as u64);
     add(&COUNTERS.ring_tx_messages, 1);
     SENT.set(SENT.get() + 1);
-    let is_next = LAST_TARGET.get().is_some_and(|last| last.sent_at.wrapping_add(record::record_bytes(bytes as u64)) == sent_at);
+    let is_next = LAST_TARGET.get().is_some_and(|last| last.sent_at.wrapping_add(record::record_bytes(bytes as u64, has_more)) == sent_at);
     take_turns(is_next);
     LAST_TARGET.set(Some(Known { sent_at, ..known }));
     if let Some(wishes) = mailbox.ring.control.readable.take() {
@@ -282,10 +314,10 @@ pub(super) fn make_room(
     sock: Sock,
     target: Name,
     mailbox: &Mailbox,
-    bytes: u64,
+    need: u64,
     push: impl Fn() -> Result<Pushed, Refused>,
 ) -> Result<Pushed, Refused> {
-    let (ring, need) = (mailbox.ring, record::record_bytes(bytes));
+    let ring = mailbox.ring;
     let peer = Peer::of(crowd::place(1), ring.consumed.place.load(Ordering::Relaxed));
     let mut has_waited = false;
     for _ in 0..ATTEMPTS {

@@ -49,7 +49,7 @@ impl Mailbox {
     }
 
     fn push(&self, (port, mut bytes): Datagram) -> Pushed {
-        let header = Header { bytes: bytes.len() as u32, port, high: u64::from(port) << 8, low: u64::from(port) << 16 };
+        let header = Header { bytes: bytes.len() as u32, port, high: u64::from(port) << 8, low: u64::from(port) << 16, ..Header::default() };
         let buffers = iovec_of(&mut bytes);
         // SAFETY: `bytes` outlives the cursor.
         let source = Iov(unsafe { iov::Iov::new(&buffers) }.unwrap());
