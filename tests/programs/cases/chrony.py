@@ -3,7 +3,6 @@
 from harness import processes
 
 NEEDS = ["chronyd", "chronyc"]
-RING = False  # the kernel is asked when each packet left and came, so it has to carry them; UNIX datagrams are its own
 
 
 def run(case):
@@ -16,6 +15,7 @@ def run(case):
     server = case.server(
         "chronyd", "-d", "-x", *plain, "-f", configuration, ready=lambda: path.exists() and processes.bound_udp(port)
     )
+    # The kernel is asked when each packet left and came, so it has to carry them.
     with case.ring("queries", 0):
         queries = [
             case.start("chronyd", "-Q", "-t", 10, *plain, f"server 127.0.0.1 port {port} iburst maxsamples 4", f"pidfile {folder}/{n}")
@@ -24,8 +24,9 @@ def run(case):
         for query in queries:
             case.wait(query)
             case.check(b"System clock wrong by" in query.log() and b"(ignored)" in query.log(), f"chronyd -Q: {query.log()}")
-    for what, where in (("UDP", ["-h", "127.0.0.1", "-p", commands]), ("UNIX", ["-h", path])):
-        with case.ring(f"chronyc by {what}", 0):
+    # UNIX datagrams are the kernel's own.
+    for what, where, by_ring in (("UDP", ["-h", "127.0.0.1", "-p", commands], 100), ("UNIX", ["-h", path], 0)):
+        with case.ring(f"chronyc by {what}", by_ring):
             tracking = case.run("chronyc", "-n", *where, "-c", "tracking").split(b",")
             case.record(f"tracking by {what}", tracking[:3])
             case.check(case.run("chronyc", "-n", *where, "-m", "tracking", "sources", "activity").count(b"\n") > 10, what)

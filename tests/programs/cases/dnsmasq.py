@@ -22,11 +22,11 @@ def run(case):
     case.stop(server, status=None)
 
 
-def start(case, port):
+def start(case, port, bind=("--bind-interfaces",)):
     records = [f"--host-record=host-{n}.test,10.0.{n // 256}.{n % 256}" for n in range(200)]
     text = ",".join(["--txt-record=long.test"] + ["x" * 250] * 12)
     return case.server(
-        "dnsmasq", "--no-daemon", f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts",
+        "dnsmasq", "--no-daemon", f"--port={port}", "--listen-address=127.0.0.1", *bind, "--no-resolv", "--no-hosts",
         "--conf-file=/dev/null", "--edns-packet-max=4096", f"--user={case.me}", *records, text, ready=port,
     )
 

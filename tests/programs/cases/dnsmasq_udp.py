@@ -1,4 +1,4 @@
-"""dnsmasq by UDP, with dig and dnsperf: answers of all sizes, cut ones, thousands of queries"""
+"""dnsmasq by UDP, with dig and dnsperf: answers of all sizes, cut ones, thousands of queries, on its address and on any"""
 
 import re
 
@@ -20,10 +20,15 @@ def run(case):
     case.record("ten at a time", [dnsmasq.answers(case.wait(client)) for client in clients])
 
     queries = case.write("queries", "".join(f"host-{n}.test A\n" for n in range(200)))
+    # On any address it is told beside each query where that came to, and says beside each answer where that comes from.
+    anywhere = case.port()
+    on_any = dnsmasq.start(case, anywhere, bind=())
     # With one query at a time dnsperf's own threads sometimes wait for each other until a tenth of a second is over.
-    for name, options in {"one client": ["-q", 4, "-n", 5], "many": ["-c", 10, "-T", 2, "-q", 50, "-n", 50]}.items():
+    few, many = ["-q", 4, "-n", 5], ["-c", 10, "-T", 2, "-q", 50, "-n", 50]
+    for name, to, options in [("one client", port, few), ("many", port, many), ("to any address", anywhere, many)]:
         with case.ring(f"dnsperf, {name}", 100_000):
-            output = case.run("dnsperf", "-s", "127.0.0.1", "-p", port, "-d", queries, *options).decode()
+            output = case.run("dnsperf", "-s", "127.0.0.1", "-p", to, "-d", queries, *options).decode()
         case.record(f"dnsperf, {name}", re.findall(r"(Queries (?:sent|completed|lost)|Response codes): +(.+)", output))
-    case.idle(server, "dnsmasq")
-    case.stop(server, status=None)
+    for its in (server, on_any):
+        case.idle(its, "dnsmasq")
+        case.stop(its, status=None)

@@ -1,11 +1,10 @@
-"""mosh by UDP: a shell that is typed to, and prints much, until it leaves"""
+"""mosh by UDP, with the type of service beside each datagram: a shell that is typed to, and prints much, until it leaves"""
 
 import re
 
 from harness import processes
 
 NEEDS = ["mosh-server", "mosh-client", "script"]
-RING = False  # it asks for the type of service beside its datagrams, so the kernel has to carry them
 
 
 def run(case):
