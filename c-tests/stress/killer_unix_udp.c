@@ -1,8 +1,8 @@
 /*
- * killer_unix_udp [-n rounds] [-t limit_ms] [-s seed] [-k unix | udp]
+ * killer_unix_udp [-n rounds] [-t limit_ms] [-s seed] [-k unix | seqpacket | udp]
  *
  * As killer, over AF_UNIX (socketpair, path, abstract name) and UDP. Over AF_UNIX the survivor must see the end of
- * the stream within the limit (1000 ms). Over UDP the clients are connected and must be refused after the server's
+ * the stream, or of the SOCK_SEQPACKET connection, within the limit (1000 ms). Over UDP the clients are connected and must be refused after the server's
  * death, and the server must go on answering one client after the death of another. What takes the place of the
  * dead, at the same address, must be able to talk.
  */
@@ -19,7 +19,7 @@ struct shared {
 
 static struct shared *shared;
 static char room[1 << 16];
-static int pair[2], listener = -1;
+static int pair[2], listener = -1, type = SOCK_STREAM;
 static struct sockaddr_un name;
 static socklen_t name_length;
 
@@ -99,7 +99,7 @@ static void unix_client(void)
 		close(pair[1]);
 	} else {
 		close(listener);
-		fd = (int)MUST(socket(AF_UNIX, SOCK_STREAM, 0));
+		fd = (int)MUST(socket(AF_UNIX, type, 0));
 		if (connect(fd, (struct sockaddr *)&name, name_length) < 0) {
 			if (errno == ECONNREFUSED || errno == ECONNRESET)
 				seen();
@@ -232,10 +232,10 @@ static bool unix_round(int round)
 	shared->mode = (int)dice(4);
 	listener = -1;
 	if (kind == PAIR) {
-		MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+		MUST(socketpair(AF_UNIX, type, 0, pair));
 	} else {
 		name_length = unix_address(&name, kind == PATH, (uint64_t)round % 2);
-		listener = unix_listener(&name, name_length);
+		listener = unix_listener_of(type, &name, name_length);
 	}
 	pid_t server = start(unix_server), client = start(unix_client);
 	if (kind == PAIR) {
@@ -324,6 +324,8 @@ int main(int argc, char **argv)
 		case 'k': only = optarg; break;
 		default: return 2;
 		}
+	if (strcmp(only, "seqpacket") == 0)
+		type = SOCK_SEQPACKET;
 	signal(SIGPIPE, SIG_IGN);
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (int round = 0; round < rounds && failures < 5; round++) {

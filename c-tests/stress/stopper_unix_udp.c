@@ -1,10 +1,10 @@
 /*
- * stopper_unix_udp [-n rounds] [-t limit_ms] [-s seed]
+ * stopper_unix_udp [-n rounds] [-t limit_ms] [-s seed] [-q]
  *
  * One of several processes that talk over UDP and AF_UNIX is stopped (SIGSTOP) at a random moment. A sender that is
  * stopped must not keep other senders and their receiver from talking, nor a receiver from closing its socket, a
  * receiver that is stopped not those who send to it, and whoever is at the other end of a stopped one's stream must get
- * on without it. Within the limit (3000 ms) all of them have done some more; once it goes on, so does everything.
+ * on without it; with -q the streams are SOCK_SEQPACKET pairs. Within the limit (3000 ms) all of them have done some more; once it goes on, so does everything.
  */
 #include "stress.h"
 
@@ -15,7 +15,7 @@ static const char *const names[] = { "receiver", "sender", "other sender", "writ
 static volatile uint64_t *beats;
 static volatile uint16_t *flooded;
 static uint16_t port;
-static int receiver, pair[2];
+static int receiver, pair[2], type = SOCK_STREAM;
 static char room[1 << 16];
 
 /* Answers all that end in 1. */
@@ -94,7 +94,7 @@ static void makes_pairs(void)
 	for (;;) {
 		int fds[2];
 		uint16_t own = 0;
-		MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+		MUST(socketpair(AF_UNIX, type, 0, fds));
 		for (int i = 0; i < 8; i++) {
 			MUST(send(fds[i % 2], "word", 4, 0));
 			if (receive_whole(fds[1 - i % 2], room, 4) != 4)
@@ -152,11 +152,12 @@ int main(int argc, char **argv)
 {
 	int rounds = 100, limit_ms = 3000, option, failures = 0;
 	uint64_t seed = 1;
-	while ((option = getopt(argc, argv, "n:t:s:")) != -1)
+	while ((option = getopt(argc, argv, "n:t:s:q")) != -1)
 		switch (option) {
 		case 'n': rounds = atoi(optarg); break;
 		case 't': limit_ms = atoi(optarg); break;
 		case 's': seed = strtoull(optarg, NULL, 10); break;
+		case 'q': type = SOCK_SEQPACKET; break;
 		default: return 2;
 		}
 	dice_state = seed;
@@ -164,7 +165,7 @@ int main(int argc, char **argv)
 	flooded = (volatile uint16_t *)&beats[PROCESSES];
 	*flooded = 9;
 	receiver = udp_at(&port);
-	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	MUST(socketpair(AF_UNIX, type, 0, pair));
 	void (*const bodies[])(void) = { receives, sends_1, sends_2, writes, reads, makes_pairs, closes, floods };
 	pid_t pids[PROCESSES];
 	for (int i = 0; i < PROCESSES; i++)

@@ -151,12 +151,17 @@ __attribute__((unused)) static socklen_t unix_address(struct sockaddr_un *addr, 
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n + 1);
 }
 
-__attribute__((unused)) static int unix_listener(const struct sockaddr_un *addr, socklen_t length)
+__attribute__((unused)) static int unix_listener_of(int type, const struct sockaddr_un *addr, socklen_t length)
 {
-	int fd = (int)MUST(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	int fd = (int)MUST(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
 	MUST(bind(fd, (const struct sockaddr *)addr, length));
 	MUST(listen(fd, 128));
 	return fd;
+}
+
+__attribute__((unused)) static int unix_listener(const struct sockaddr_un *addr, socklen_t length)
+{
+	return unix_listener_of(SOCK_STREAM, addr, length);
 }
 
 /* A UDP socket on loopback. */
