@@ -1,10 +1,11 @@
 /*
- * packets [-k pair | path | abstract | datagram] [-n messages] [-r rounds] [-t limit_ms] [-s seed] [-x]
+ * packets [-k pair | path | abstract | datagram] [-n messages] [-r rounds] [-t limit_ms] [-s seed] [-x] [-w]
  *
  * Two processes exchange numbered messages of random sizes (also of no size) over SOCK_SEQPACKET, or over a pair of
  * SOCK_DGRAM sockets, both ways at once, and check every byte; some bring a descriptor, which is the file that belongs to
  * them. With -x one of them is killed in the middle: what the other has received then is a whole beginning of what was
- * sent, and it sees the end within the limit (1000 ms).
+ * sent, and it sees the end within the limit (1000 ms). With -w there are no descriptors, with which a connection leaves
+ * the ring.
  */
 #include "stress.h"
 
@@ -21,7 +22,7 @@ static struct shared {
 
 static uint32_t messages = 400;
 static int type = SOCK_SEQPACKET, limit_ms = 1000;
-static bool kills;
+static bool kills, without_descriptors;
 static uint64_t round_seed;
 static uint8_t out[MOST_BYTES], in[MOST_BYTES + 1];
 
@@ -41,7 +42,7 @@ static size_t length_of(int sender, uint32_t number)
 
 static bool has_descriptor(int sender, uint32_t number)
 {
-	return mix(seed_of(sender) + number) % EVERY_FD == 0;
+	return !without_descriptors && mix(seed_of(sender) + number) % EVERY_FD == 0;
 }
 
 static uint64_t checksum(const uint8_t *bytes, size_t length)
@@ -182,6 +183,8 @@ static void talk(int fd, int me)
 				break;
 		}
 	}
+	if (without_descriptors && ring_expected() && ring_tx_bytes() <= 0)
+		die("nothing went by the ring");
 	/* Nobody closes with anything unread. */
 	while (shared->received[!me] < messages)
 		sleep_us(50);
@@ -283,7 +286,7 @@ int main(int argc, char **argv)
 	int rounds = 30, option, failures = 0;
 	uint64_t seed = 1;
 	const char *kind = "pair";
-	while ((option = getopt(argc, argv, "k:n:r:t:s:x")) != -1)
+	while ((option = getopt(argc, argv, "k:n:r:t:s:xw")) != -1)
 		switch (option) {
 		case 'k': kind = optarg; break;
 		case 'n': messages = (uint32_t)atoi(optarg); break;
@@ -291,6 +294,7 @@ int main(int argc, char **argv)
 		case 't': limit_ms = atoi(optarg); break;
 		case 's': seed = strtoull(optarg, NULL, 10); break;
 		case 'x': kills = true; break;
+		case 'w': without_descriptors = true; break;
 		default: return 2;
 		}
 	if (strcmp(kind, "datagram") == 0)

@@ -189,7 +189,7 @@ int main(int argc, char **argv)
 		alarm(20);
 		run_round();
 	}
-	if (type == SOCK_STREAM && ring_expected() && ring_tx_bytes() <= 0)
+	if (ring_expected() && ring_tx_bytes() <= 0)
 		die("the ring was not used");
 	printf("%d rounds of %u records by %u senders\n", rounds, (threads + processes) * records, threads + processes);
 	return 0;

@@ -1,5 +1,5 @@
 /*
- * waiters [-k udp|pair|tcp] [-n rounds] [-f] [-t limit_ms] [-s seed]
+ * waiters [-k udp|pair|tcp|seqpacket|datagram] [-n rounds] [-f] [-t limit_ms] [-s seed]
  *
  * Two threads, or with -f two processes, wait for what comes to one socket, each in a way of its own: one for ever, and
  * takes all there is; the other takes one message a round and goes off. A message that one of them is woken for, and
@@ -105,8 +105,10 @@ static void connect_all(const char *kind)
 		recv(from, &byte, 1, MSG_DONTWAIT);
 		return;
 	}
-	if (strcmp(kind, "pair") == 0) {
-		MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	if (strcmp(kind, "tcp") != 0) {
+		int type = strcmp(kind, "seqpacket") == 0 ? SOCK_SEQPACKET :
+			   strcmp(kind, "datagram") == 0 ? SOCK_DGRAM : SOCK_STREAM;
+		MUST(socketpair(AF_UNIX, type, 0, fds));
 		from = fds[0], to = fds[1];
 	} else {
 		int listener = listener_at(&port);

@@ -5,6 +5,7 @@ use libc::{sockaddr, socklen_t};
 
 use super::decode;
 use crate::fd::table::{self, Entry};
+use crate::socket::datagram::local;
 use crate::socket::options::Set;
 use crate::socket::{datagram, end, life, options};
 use crate::sys::errno::{check, encode, preserved};
@@ -94,10 +95,14 @@ export! {
     }
 
     fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
+        let before = table::socket(fd).and_then(local::before_connect);
         // SAFETY: as the caller says.
         let ret = unsafe { check((real().connect)(fd, addr, len) as isize) };
         if let Entry::Datagram(sock) = table::lookup(fd) {
             preserved(|| datagram::named(sock));
+            if ret.is_ok() {
+                local::connected(sock, before);
+            }
         }
         if let Some(sock) = table::stream(fd) {
             // SAFETY: the kernel has read the address, or refused the call.
@@ -135,7 +140,7 @@ export! {
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut socklen_t) -> c_int {
         // SAFETY: as the caller says. What is overwritten afterwards the real call has just written.
         unsafe {
-            let Some(sock) = table::stream(fd) else { return (real().getsockopt)(fd, level, name, value, len) };
+            let Some(sock) = table::socket(fd) else { return (real().getsockopt)(fd, level, name, value, len) };
             let known = options::get(sock, level, name);
             let ret = (real().getsockopt)(fd, level, name, value, len);
             if ret == 0 && !value.is_null() {

@@ -24,13 +24,15 @@ unsafe fn copy_from(input: c_int, out: c_int, n: size_t, nonblocking: bool) -> s
     unsafe {
         let seen = receive::recv(input, buffer, n.min(bytes.len()), flags | libc::MSG_PEEK);
         if seen <= 0 {
-            return seen;
+            // An empty message is taken by that; of a stream nothing is.
+            return if seen == 0 { receive::recv(input, buffer, 0, libc::MSG_DONTWAIT).min(0) } else { seen };
         }
         let written = (real().write)(out, buffer, seen as size_t);
         if written <= 0 {
             return written;
         }
-        receive::recv(input, buffer, written as size_t, libc::MSG_DONTWAIT | libc::MSG_TRUNC)
+        // Of a message the rest is gone with it.
+        receive::recv(input, buffer, written as size_t, libc::MSG_DONTWAIT | libc::MSG_TRUNC).min(written)
     }
 }
 

@@ -16,7 +16,7 @@ use super::sleepers;
 use super::spin::{self, Peer};
 use super::stats::{self, COUNTERS, add};
 use super::wait::LOOK_AGAIN_NS;
-use super::{options, recv};
+use super::{end, options, recv};
 use crate::pcb::block::flag;
 use crate::pcb::{Address, Key, Pcb, block, table};
 use crate::shm::Arena;
@@ -220,6 +220,9 @@ pub fn receive_with(sock: Sock, sink: &Iov, mut more: impl FnMut(More), flags: c
     }
     loop {
         local::pay_back(sock);
+        if let Some(error) = end::take_error(sock) {
+            return Err(error);
+        }
         if ep.is_kernels_turn()
             && let Some(ret) = ep.kernels_next(flags, &mut kernel)
         {
@@ -489,6 +492,9 @@ impl Endpoint {
         // Last: what came before a doorbell that was taken just now shows.
         if self.rx.has_data() {
             bits |= READABLE;
+        }
+        if pcb.so_error.load(Ordering::Relaxed) != 0 {
+            bits |= POLLERR;
         }
         if pcb.has(flag::SHUT_RD) {
             bits |= READABLE | POLLRDHUP | if pcb.has(flag::SHUT_WR) { POLLHUP } else { 0 };

@@ -299,6 +299,9 @@ fn timeout_ns(sock: Sock, option: c_int) -> u64 {
 /// The value of an integer option that the ring knows better than the anchor.
 pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
     let pcb = sock.pcb;
+    if pcb.has(flag::LOCAL) && (level, option) == (SOL_SOCKET, SO_ERROR) {
+        return end::take_error(sock).map(|e| e.0);
+    }
     if !pcb.has(flag::ANCHOR_READY)
         || pcb.has(flag::DATAGRAM)
         || (pcb.has(flag::UNIX) && !(level == SOL_SOCKET && matches!(option, SO_RCVLOWAT | SO_ERROR)))

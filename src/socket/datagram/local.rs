@@ -14,6 +14,7 @@ use core::sync::atomic::AtomicU64;
 use super::send::{Mailbox, is_alive, make_room};
 use super::*;
 use crate::pcb::reap::Name;
+use crate::socket::end::take_error;
 use crate::socket::packet;
 use crate::socket::route::SendInKernel;
 use crate::sys::diag::UnixSocket;
@@ -27,7 +28,8 @@ use crate::transport::stream::Refused;
 const ATTEMPTS: u32 = 1000;
 /// Looks, with a yield after each, for what went through the kernel to be read.
 const LOOKS_AT_KERNEL: u32 = 16;
-/// That nobody of the net receives is believed for so long, whatever changes meanwhile.
+/// That nobody of the net receives is believed, after so many looks, for so long, whatever changes meanwhile.
+const LOOKS_FOR_SOMEBODY: u32 = 8;
 const NOBODY_NS: u64 = 1_000_000;
 
 /// Who receives what a socket sends.
@@ -39,8 +41,9 @@ struct Route {
     /// `None`: where it is connected.
     to: Option<Referent>,
     target: Option<Target>,
-    /// Where there is no target: as of which state of the table, and when it was looked for.
+    /// Where there is no target: as of which state of the table, how often it was looked for, and when.
     epoch: u64,
+    looks: u32,
     asked_ns: u64,
 }
 
@@ -78,6 +81,48 @@ pub(super) fn named(sock: Sock) {
     }
 }
 
+/// The other end of a socket about to be connected anew, which will be told that the mailbox's datagrams are thrown away
+/// then (unix_dgram_disconnected of Linux); of those that the kernel has it says so itself.
+pub fn before_connect(sock: Sock) -> Option<Old> {
+    let ep = sock.endpoint().filter(|ep| sock.pcb.has(flag::LOCAL) && ep.rx.has_data())?;
+    preserved(|| {
+        let (index, p) = connected_to(sock)?;
+        ep.take_all_doorbells();
+        let is_told = call::poll_one(sock.fd, POLLIN, Deadline::NOW) != Ok(0);
+        Some(Old { peer: Name::of(index, p), is_told })
+    })
+}
+
+/// What a socket was connected to.
+pub struct Old {
+    peer: Name,
+    /// Whether the kernel tells it.
+    is_told: bool,
+}
+
+/// After a connect(2) that succeeded; `before` as above.
+pub fn connected(sock: Sock, before: Option<Old>) {
+    let Some(old) = before else { return };
+    let new = preserved(|| connected_to(sock)).map(|(index, p)| Name::of(index, p));
+    if new == Some(old.peer) {
+        return;
+    }
+    forget_mailbox(sock);
+    let mine = sock.pcb.addresses().local.inode();
+    if let Some(p) = block::pcb(sock.arena, old.peer.index).filter(|p| p.generation.load(Ordering::Acquire) == old.peer.generation)
+        && !old.is_told
+        && preserved(|| peer_of(p)) == mine
+    {
+        p.so_error.store(Errno::ECONNRESET.0 as u32, Ordering::Release);
+    }
+}
+
+/// Throws away what the mailbox holds.
+fn forget_mailbox(sock: Sock) {
+    let Some(ep) = sock.endpoint() else { return };
+    while matches!(record::take_with(ep.rx, sock.arena, sock.me(), || ep.is_current(), |_, _, _, _| true), Ok(true)) {}
+}
+
 fn address(r: Referent) -> Address {
     Address { high: r.high, low: r.low, port: r.hash }
 }
@@ -90,13 +135,22 @@ pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<UnixName>, kernel
         && !sock.pcb.has(flag::SENDS_BY_KERNEL | flag::SHUT_WR)
         // What is too large the kernel says.
         && source.left() as u64 + 32 <= packet::sndbuf(sock, sock.pcb);
+    if let Some(error) = take_error(sock) {
+        return Err(error);
+    }
     if by_mailbox
         && let Some(target) = receiver(sock, to)
         && let Some(ret) = put(sock, source, target, to)
     {
         return ret;
     }
-    through_kernel(sock, kernel)
+    let ret = through_kernel(sock, kernel);
+    if ret == Err(Errno(libc::ECONNREFUSED)) && to.is_none() {
+        // The kernel has dissolved the connection.
+        sock.pcb.calls_alone.fetch_add(1, Ordering::SeqCst);
+        forget_mailbox(sock);
+    }
+    ret
 }
 
 /// Sends by the program's own call.
@@ -122,15 +176,18 @@ fn receiver(sock: Sock, to: Option<UnixName>) -> Option<Target> {
     let epoch = sock.arena.header().datagram_epoch.load(Ordering::Acquire);
     let place = (sock.index as usize ^ to.map_or(0, |r| usize::from(r.hash >> 1))) % KEPT;
     let kept = ROUTES.with(|all| all.get(place).and_then(Cell::get));
-    if let Some(route) = kept.filter(|r| r.sender == sock.name() && r.changes == changes && r.to == to) {
+    let kept = kept.filter(|r| r.sender == sock.name() && r.changes == changes && r.to == to);
+    let mut looks = 0;
+    if let Some(route) = kept {
         match route.target {
             Some(target) if is_as_it_was(sock, target) => return Some(target),
-            None if route.epoch == epoch || now_ns() - route.asked_ns < NOBODY_NS => return None,
-            _ => {}
+            Some(_) => {}
+            None if route.epoch == epoch || (route.looks >= LOOKS_FOR_SOMEBODY && now_ns() - route.asked_ns < NOBODY_NS) => return None,
+            None => looks = route.looks,
         }
     }
     let target = preserved(|| look_up(sock, to));
-    let route = Route { sender: sock.name(), changes, to, target, epoch, asked_ns: now_ns() };
+    let route = Route { sender: sock.name(), changes, to, target, epoch, looks: looks.saturating_add(1), asked_ns: now_ns() };
     ROUTES.with(|all| {
         if let Some(cell) = all.get(place) {
             cell.set(Some(route));
