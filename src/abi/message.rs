@@ -87,7 +87,8 @@ export! {
                 let mut source = Iov::new(b)?;
                 let extras = !(*msg).msg_name.is_null() || (*msg).msg_controllen != 0 || flags & libc::MSG_FASTOPEN != 0;
                 if packet::is_of(sock) {
-                    readable_name((*msg).msg_name.cast(), (*msg).msg_namelen)?;
+                    // A length beyond what a name can have is cut down here (copy_msghdr_from_user of Linux).
+                    readable_name((*msg).msg_name.cast(), (*msg).msg_namelen.min(size_of::<libc::sockaddr_storage>() as u32))?;
                 } else if extras && (options::sends_by_ring(sock) || options::is_unix(sock)) {
                     let empty = msghdr { msg_iovlen: 0, ..*msg };
                     judged(check((real().sendmsg)(fd, &empty, FOR_JUDGING | flags & libc::MSG_FASTOPEN)))?;

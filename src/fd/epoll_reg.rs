@@ -134,7 +134,12 @@ impl Reg {
 
     /// Whether only the kernel can say that there is room to send.
     pub fn sends_by_kernel(&self) -> bool {
-        matches!(self.watch, Watch::Ring(endpoint) if endpoint.sends_by_kernel())
+        self.would_send_by_kernel(self.events)
+    }
+
+    /// The same with other events.
+    pub fn would_send_by_kernel(&self, events: u32) -> bool {
+        matches!(self.watch, Watch::Ring(endpoint) if sends_by_kernel(&endpoint, events))
     }
 
     pub fn is_edge_triggered(&self) -> bool {
@@ -259,4 +264,10 @@ impl Reg {
             _ => false,
         }
     }
+}
+
+/// Whether only the kernel can say that there is room to send; of a mailbox's owner, whose room always is the kernel's, only
+/// where that is to be told.
+pub fn sends_by_kernel(endpoint: &Endpoint, events: u32) -> bool {
+    endpoint.sends_by_kernel() && (events & libc::EPOLLOUT as u32 != 0 || !endpoint.is_mailbox())
 }

@@ -15,7 +15,7 @@ use libc::{
 };
 
 use super::epoll;
-use super::epoll_reg::{ANCHOR_EVENTS, KICK_EVENTS, NOT_IDLE, Progress, Reg, Watch, index_of, is_token, token};
+use super::epoll_reg::{ANCHOR_EVENTS, KICK_EVENTS, NOT_IDLE, Progress, Reg, Watch, index_of, is_token, sends_by_kernel, token};
 use super::table::Entry;
 use crate::pcb::block::{State, flag};
 use crate::socket::{Endpoint, Sock, ready, route};
@@ -167,13 +167,14 @@ impl Set {
     }
 
     /// How an anchor is registered now: so that those who sleep without having looked at it are woken.
-    fn anchor_events(&self, endpoint: &Endpoint) -> u32 {
-        if self.sleeping > 0 || endpoint.sends_by_kernel() { KICK_EVENTS } else { ANCHOR_EVENTS }
+    fn anchor_events(&self, endpoint: &Endpoint, events: u32) -> u32 {
+        if self.sleeping > 0 || sends_by_kernel(endpoint, events) { KICK_EVENTS } else { ANCHOR_EVENTS }
     }
 
     /// A socket has come to the ring: from now on it is watched there.
     fn convert(&mut self, ep: c_int, index: u32, endpoint: Endpoint) {
-        let to_kernel = self.anchor_events(&endpoint);
+        let Some(events) = self.regs.get(index as usize).map(|r| r.events) else { return };
+        let to_kernel = self.anchor_events(&endpoint, events);
         let Some(reg) = self.regs.get_mut(index as usize) else { return };
         let token = token(index, reg.generation);
         // The kernel knows one whose descriptor was closed by a number that may be another file's now.

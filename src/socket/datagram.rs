@@ -206,7 +206,7 @@ pub fn receive_with(sock: Sock, sink: &Iov, mut more: impl FnMut(More), flags: c
     let mut until = None;
     let mut until = || *until.get_or_insert_with(|| Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed)));
     let ep = loop {
-        match if flags & libc::MSG_ERRQUEUE == 0 { mailbox(sock) } else { None } {
+        match if flags & libc::MSG_ERRQUEUE == 0 || sock.pcb.has(flag::LOCAL) { mailbox(sock) } else { None } {
             Some(ep) => break ep,
             None => {
                 if let Some(ret) = without_mailbox(sock, flags, &mut until, &mut kernel) {

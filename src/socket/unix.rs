@@ -261,6 +261,9 @@ impl Endpoint {
                 return false;
             }
             self.tx.change_path(Path::Parting, Path::Leaving);
+            if self.sock.pcb.has(flag::SHUT_WR) {
+                let _ = call::shutdown(self.sock.fd, libc::SHUT_WR);
+            }
             LEAVES.fetch_add(1, Ordering::SeqCst);
             trace(format_args!("fd {}: sends through the kernel again", self.sock.fd));
         }

@@ -72,7 +72,7 @@ impl Set {
             Entry::Epoll(number) => Watch::NestedInKernel(number),
         };
         let (to_kernel, kept) = match watch {
-            Watch::Ring(endpoint) => (self.anchor_events(&endpoint), token(index, generation)),
+            Watch::Ring(endpoint) => (self.anchor_events(&endpoint, events), token(index, generation)),
             Watch::Nested(_) => (INNER_EVENTS, token(index, generation)),
             Watch::NestedInKernel(_) if !needs_token(events, data) => (events, data),
             _ => (events, token(index, generation)),
@@ -215,7 +215,7 @@ impl Set {
     fn renew(&mut self, ep: c_int, index: u32, events: u32, data: u64) -> Ret {
         let sleepers = notifier_of(self.notifier).is_none_or(|n| n.has_sleepers());
         let Some(reg) = self.regs.get_mut(index as usize) else { return Err(Errno::ENOENT) };
-        if sleepers || (reg.sends_by_kernel() && !reg.is_kicked) {
+        if sleepers || (reg.would_send_by_kernel(events) && !reg.is_kicked) {
             call::epoll_ctl(ep, EPOLL_CTL_MOD, reg.fd, KICK_EVENTS, token(index, reg.generation))?;
             reg.is_kicked = true;
         }

@@ -84,10 +84,11 @@ pub(super) fn named(sock: Sock) {
 /// The other end of a socket about to be connected anew, which will be told that the mailbox's datagrams are thrown away
 /// then (unix_dgram_disconnected of Linux); of those that the kernel has it says so itself.
 pub fn before_connect(sock: Sock) -> Option<Old> {
-    let ep = sock.endpoint().filter(|ep| sock.pcb.has(flag::LOCAL) && ep.rx.has_data())?;
+    let ep = sock.endpoint().filter(|_| sock.pcb.has(flag::LOCAL))?;
     preserved(|| {
-        let (index, p) = connected_to(sock)?;
+        // A doorbell is nothing that could be lost.
         ep.take_all_doorbells();
+        let (index, p) = if ep.rx.has_data() { connected_to(sock)? } else { return None };
         let is_told = call::poll_one(sock.fd, POLLIN, Deadline::NOW) != Ok(0);
         Some(Old { peer: Name::of(index, p), is_told })
     })
