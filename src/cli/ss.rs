@@ -101,7 +101,9 @@ impl<'a> Reader<'a> {
             State::Listen => true,
             State::SynSent | State::Established => !options.listening,
             // A datagram socket needs no connection.
-            State::Closed if pcb.has(flag::DATAGRAM) && pcb.addresses().local.port != 0 => !options.listening,
+            State::Closed if pcb.has(flag::DATAGRAM) && (pcb.addresses().local.port != 0 || pcb.link.load(Ordering::Relaxed) != 0) => {
+                !options.listening
+            }
             State::Closed | State::Gone => options.all && !options.listening,
         };
         if !wanted {
@@ -124,7 +126,7 @@ impl<'a> Reader<'a> {
             Some((false, true)) => "ring rx",
             _ => "kernel",
         };
-        let is_udp = pcb.has(flag::DATAGRAM);
+        let (is_udp, is_local) = (pcb.has(flag::DATAGRAM), pcb.has(flag::LOCAL));
         let anchor = self.kernel.get(is_udp, is_v6, &key);
         let (mut recv_q, mut send_q) = anchor.map_or((0, 0), |a| (a.recv_q, a.send_q));
         if let Some((tx, rx)) = ends {
@@ -152,6 +154,7 @@ impl<'a> Reader<'a> {
         });
         let row = Row {
             proto: match (pcb.has(flag::UNIX), is_udp, is_v6) {
+                _ if is_local => "unixgram",
                 (true, ..) if pcb.has(flag::PACKETS) => "unixseq",
                 (true, ..) => "unix",
                 (_, true, true) => "udp6",
@@ -163,7 +166,7 @@ impl<'a> Reader<'a> {
             recv_q,
             send_q,
             local: self.address(key.local, is_v6),
-            remote: self.address(peer.unwrap_or(key.remote), is_v6),
+            remote: if is_local { "*".to_owned() } else { self.address(peer.unwrap_or(key.remote), is_v6) },
             path,
             why: if is_udp { why_not_mailbox(pcb, circuit.is_some()) } else { why(self.arena, pcb, state, anchor, ends) },
             pid: Some(process.pid).filter(|_| !process.is_dead),
