@@ -1,5 +1,5 @@
 /*
- * corrupt [-d seconds] [-s seed] [-k tcp | pair | path | abstract | udp]
+ * corrupt [-d seconds] [-s seed] [-k tcp | pair | path | abstract | udp | packets]
  *
  * While two processes talk, a third scribbles random bytes over the allocated pages of every file in
  * $LANDLINE_DIR. The two may get any error; they may not die of a signal, nor stay in a call for more
@@ -9,9 +9,10 @@
 
 #include "stress.h"
 
-enum kind { TCP, PAIR, PATH, ABSTRACT, UDP };
-static const char *const kinds[] = { "tcp", "pair", "path", "abstract", "udp" };
+enum kind { TCP, PAIR, PATH, ABSTRACT, UDP, PACKETS };
+static const char *const kinds[] = { "tcp", "pair", "path", "abstract", "udp", "packets" };
 static enum kind kind;
+static int type = SOCK_STREAM; /* of a pair */
 static struct sockaddr_un name;
 static socklen_t name_length;
 
@@ -79,7 +80,7 @@ static void pairs(int who)
 {
 	for (;;) {
 		int fds[2];
-		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0)
+		if (socketpair(AF_UNIX, type, 0, fds) < 0)
 			continue;
 		pid_t child = fork();
 		if (child == 0) {
@@ -267,7 +268,7 @@ static bool fresh_pair_talks(void)
 				_exit(!fresh_datagrams());
 			int pair[2], listener = -1;
 			if (kind == PAIR)
-				MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+				MUST(socketpair(AF_UNIX, type, 0, pair));
 			else if (kind == TCP)
 				listener = listener_at(&port);
 			else {
@@ -322,8 +323,12 @@ int main(int argc, char **argv)
 			seed = strtoull(optarg, NULL, 10);
 			break;
 		case 'k':
-			while (kind < UDP && strcmp(kinds[kind], optarg) != 0)
+			while (kind < PACKETS && strcmp(kinds[kind], optarg) != 0)
 				kind++;
+			if (kind == PACKETS) {
+				type = SOCK_SEQPACKET;
+				kind = PAIR;
+			}
 			break;
 		default:
 			return 2;
