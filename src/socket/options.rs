@@ -86,8 +86,8 @@ const UNIX_KERNELS_ALONE: [c_int; 5] = [libc::SO_PASSCRED, libc::SO_PASSSEC, lib
 const SO_PASSPIDFD: c_int = 76;
 const SO_INQ: c_int = 84;
 
-/// What else it puts beside AF_UNIX datagrams, or sorts out of them.
-const BESIDE_UNIX_DATAGRAMS: [c_int; 9] = [
+/// What else it puts beside AF_UNIX datagrams and packets, or sorts out of them.
+const BESIDE_UNIX_MESSAGES: [c_int; 9] = [
     libc::SO_ATTACH_FILTER,
     libc::SO_ATTACH_BPF,
     libc::SO_RXQ_OVFL,
@@ -138,7 +138,7 @@ pub fn inherit(sock: Sock, from: Sock) {
 pub fn learn(sock: Sock) {
     if sock.pcb.has(flag::LOCAL) {
         let is_set = |&option: &c_int| call::int_option(sock.fd, SOL_SOCKET, option).is_ok_and(|value| turns_on((SOL_SOCKET, option), value));
-        if UNIX_KERNELS_ALONE.iter().chain(&BESIDE_UNIX_DATAGRAMS).any(is_set) {
+        if UNIX_KERNELS_ALONE.iter().chain(&BESIDE_UNIX_MESSAGES).any(is_set) {
             route::pin(sock);
             sock.pcb.set(flag::SENDS_BY_KERNEL);
         }
@@ -225,7 +225,7 @@ fn set_datagram(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -
         return Set::Refused(Errno::ENOPROTOOPT);
     }
     if sock.pcb.has(flag::LOCAL) {
-        if level == SOL_SOCKET && (UNIX_KERNELS_ALONE.contains(&option) || BESIDE_UNIX_DATAGRAMS.contains(&option)) && is_on {
+        if level == SOL_SOCKET && (UNIX_KERNELS_ALONE.contains(&option) || BESIDE_UNIX_MESSAGES.contains(&option)) && is_on {
             route::pin(sock);
             // Who wants credentials is given a name with the first datagram that it sends.
             sock.pcb.set(flag::SENDS_BY_KERNEL);
@@ -244,7 +244,9 @@ fn set_datagram(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -
 fn set_unix(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
     let by_ring = sock.endpoint().is_some_and(|ep| ep.rx.path().leads_to_ring());
     match value {
-        Some(value) if level == SOL_SOCKET && UNIX_KERNELS_ALONE.contains(&option) => {
+        Some(value)
+            if level == SOL_SOCKET && (UNIX_KERNELS_ALONE.contains(&option) || (packet::is_of(sock) && BESIDE_UNIX_MESSAGES.contains(&option))) =>
+        {
             if value != 0 {
                 route::pin(sock);
             }
