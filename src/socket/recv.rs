@@ -90,6 +90,11 @@ pub(super) fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c
         add(&COUNTERS.kernel_rx_bytes, n as u64);
         add(&COUNTERS.kernel_rx_messages, 1);
     }
+    if ret == Err(Errno::ECONNRESET) {
+        // Told by the kernel, and not to be told again by the ring.
+        sock.pcb.set(flag::END_SEEN);
+        sock.pcb.so_error.store(0, Ordering::Relaxed);
+    }
     if ret == Ok(0)
         && let Some(error) = sock.endpoint().and_then(|ep| ep.error_of_ring())
     {
