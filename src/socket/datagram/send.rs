@@ -233,7 +233,7 @@ thread_local! {
 }
 
 /// So many datagrams one sends while others want to.
-const TURN_DATAGRAMS: u32 = 128;
+const TURN_DATAGRAMS: u32 = 32;
 
 /// Puts a datagram into its receiver's mailbox. `None` where the kernel shall carry it.
 #[inline]
