@@ -292,6 +292,47 @@ static void addresses_are_looked_at(struct conn *c)
 	exchange(c, 2);
 }
 
+static void sends_a_descriptor(int fd)
+{
+	union { struct cmsghdr header; char bytes[CMSG_SPACE(sizeof fd)]; } control = { 0 };
+	struct iovec v = { "a", 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	control.header = (struct cmsghdr){ CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+	EQ(sendmsg(fd, &m, 0), 1);
+}
+
+/* One datagram comes by the kernel, another beside it: both are told by a level, with one received each time. */
+static void two_ways_to_one(struct conn *c)
+{
+	(void)c;
+	struct sockaddr_un un;
+	char in[8];
+	int receiver = made(), senders[2] = { made(), made() }, ep = (int)OK(epoll_create1(EPOLL_CLOEXEC));
+	socklen_t length = autobind(receiver, &un);
+	for (int i = 0; i < 2; i++)
+		OK(connect(senders[i], (struct sockaddr *)&un, length));
+	for (int i = 0; i < 8; i++) {
+		EQ(send(senders[i % 2], "warm", 4, 0), 4);
+		EQ(recv(receiver, in, 8, 0), 4);
+	}
+	OK(epoll_ctl(ep, EPOLL_CTL_ADD, receiver, &(struct epoll_event){ .events = EPOLLIN }));
+	for (int round = 0; round < 5; round++) {
+		struct epoll_event event;
+		sends_a_descriptor(senders[0]);
+		EQ(send(senders[1], "b", 1, 0), 1);
+		for (int i = 0; i < 2; i++) {
+			EQ(epoll_wait(ep, &event, 1, 1000), 1);
+			EQ(recv(receiver, in, 8, MSG_DONTWAIT), 1);
+		}
+		EQ(epoll_wait(ep, &event, 1, 0), 0);
+	}
+	close(ep);
+	close(receiver);
+	close(senders[0]);
+	close(senders[1]);
+}
+
 static const struct test tests[] = {
 	TEST(nobody_is_told_of_the_end, DATAGRAM_PAIRS),
 	TEST(a_send_finds_out, DATAGRAM_PAIRS),
@@ -306,6 +347,7 @@ static const struct test tests[] = {
 	TEST(the_other_end_disconnects, DATAGRAM_PAIRS),
 	TEST(an_end_that_connects_elsewhere, DATAGRAM_PAIRS),
 	TEST(a_third_socket, DATAGRAM_PAIRS),
+	TEST(two_ways_to_one, ALONE),
 	TEST(the_same_peer_again, ALONE),
 	TEST(addresses_are_looked_at, DATAGRAM_PAIRS),
 };

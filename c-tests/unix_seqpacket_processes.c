@@ -615,7 +615,43 @@ static void a_duplicate(struct conn *c)
 	ERR(send(c->fd, "x", 1, 0), EPIPE);
 }
 
+struct last_words {
+	int fd;
+	bool closes;
+};
+
+static void speaks_and_leaves(void *argument)
+{
+	const struct last_words *it = argument;
+	for (int i = 0; i < 49; i++)
+		EQ(send(it->fd, "ab", 2, 0), 2);
+	EQ(send_fd(it->fd, it->fd, 2), 2);
+	if (it->closes)
+		OK(close(it->fd));
+}
+
+/* What the library itself has sent, and the other end has left unread, is no reset, and nothing to be received. */
+static void an_exit_behind_a_descriptor(struct conn *c)
+{
+	(void)c;
+	int types[] = { SOCK_SEQPACKET, SOCK_STREAM };
+	for (int round = 0; round < 80; round++) {
+		int ends[2];
+		OK(socketpair(AF_UNIX, types[round % 2], 0, ends));
+		struct last_words words = { ends[0], round / 2 % 2 };
+		pid_t child = fork_child(speaks_and_leaves, &words);
+		close(ends[0]);
+		char in[4];
+		for (int i = 0; i < 50; i++)
+			EQ(recv(ends[1], in, 2, 0), 2);
+		EQ(recv(ends[1], in, 2, 0), 0);
+		join_child(child);
+		close(ends[1]);
+	}
+}
+
 static const struct test tests[] = {
+	TEST(an_exit_behind_a_descriptor, ALONE),
 	TEST(names_on_both_sides, ALONE),
 	TEST(an_address_does_not_matter, SEQPACKET_EACH),
 	TEST(what_a_connection_is_not_for, SEQPACKET_EACH),

@@ -347,9 +347,16 @@ impl Endpoint {
         pcb.clear(flag::KERNEL_NEWS);
         loop {
             match preserved(|| self.next_in_kernel()) {
-                Ok(Datagram::Doorbell) if self.leaves_doorbells() => return None,
+                Ok(Datagram::Doorbell) if self.leaves_doorbells() => {
+                    pcb.set(flag::DOORBELL_LEFT);
+                    return None;
+                }
                 Ok(Datagram::Doorbell) => self.tell_others(),
-                Ok(Datagram::Other) if is_local && !self.may_take_kernels(flags & MSG_PEEK != 0) => return None,
+                Ok(Datagram::Other) if is_local && !self.may_take_kernels(flags & MSG_PEEK != 0) => {
+                    // It is there all the same, for who asks what is ready.
+                    pcb.set(flag::KERNEL_NEWS);
+                    return None;
+                }
                 Ok(Datagram::Other) => {
                     pcb.set(flag::KERNEL_NEWS);
                     let ret = kernel(MSG_DONTWAIT);

@@ -90,6 +90,9 @@ pub(super) fn by_unix_kernel(sock: Sock, flags: c_int, kernel: &mut impl FnMut(c
         add(&COUNTERS.kernel_rx_bytes, n as u64);
         add(&COUNTERS.kernel_rx_messages, 1);
     }
+    if ret == Err(Errno::ECONNRESET) && is_of_doorbells(sock) {
+        return None;
+    }
     if ret == Err(Errno::ECONNRESET) {
         // Told by the kernel, and not to be told again by the ring.
         sock.pcb.set(flag::END_SEEN);
@@ -120,8 +123,20 @@ fn among_others(sock: Sock, sink: &mut Iov, flags: c_int) -> Option<Ret> {
     asleep_in_kernel(sock)
 }
 
+/// Whether doorbells of ours, which the other end had not read, made its exit a reset. Whether it was one the ring tells.
+fn is_of_doorbells(sock: Sock) -> bool {
+    sock.pcb.has(flag::UNIX) && sock.endpoint().is_some_and(|ep| ep.has_unread_doorbells())
+}
+
 /// Sleeps until there is something to receive; `None` then.
 fn asleep_in_kernel(sock: Sock) -> Option<Ret> {
+    match slept_in_kernel(sock) {
+        Some(Err(Errno::ECONNRESET)) if is_of_doorbells(sock) => None,
+        ret => ret,
+    }
+}
+
+fn slept_in_kernel(sock: Sock) -> Option<Ret> {
     sleepers::about_to_sleep(sock);
     let deadline = Deadline::of_option(sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
     if sock.endpoint().is_some_and(|ep| ep.owes_kernel()) {

@@ -244,6 +244,11 @@ impl Endpoint {
         self.sock.pcb.has(flag::UNIX) && rung.load(Ordering::Relaxed).wrapping_sub(taken.load(Ordering::Relaxed)) < MOST_LEFT
     }
 
+    /// Whether doorbells of ours lie unread at the other end.
+    pub fn has_unread_doorbells(&self) -> bool {
+        self.tx.produced.rings.load(Ordering::SeqCst) > self.tx.consumed.rings_taken.load(Ordering::SeqCst)
+    }
+
     /// Takes doorbells from the anchor, and nothing else; returns how many.
     pub(super) fn take_doorbells(&self) -> usize {
         self.take_doorbells_until(u64::MAX)
@@ -264,7 +269,9 @@ impl Endpoint {
             // is seen by who leaves the ring.
             let _taking = ReceiveInKernel::begin(self.sock);
             if taken.compare_exchange(before, before + n, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-                let got = call::recv_few(self.sock.fd, n as usize).unwrap_or(0).min(n as usize);
+                let take = || call::recv_few(self.sock.fd, n as usize);
+                // Of packets an error is told first, which one of our own doorbells may have caused.
+                let got = take().or_else(|e| if e == Errno::ECONNRESET { take() } else { Err(e) }).unwrap_or(0).min(n as usize);
                 taken.fetch_sub(n - got as u64, Ordering::SeqCst);
                 return got;
             }

@@ -89,6 +89,11 @@ impl Endpoint {
         local::pay_back(self.sock);
         // Whether an AF_UNIX socket finds room the kernel says: that is where what finds none goes.
         let (mut bits, ask) = if pcb.has(flag::LOCAL) { (0, POLLERR | WRITABLE) } else { (WRITABLE, POLLERR) };
+        if pcb.has(flag::DOORBELL_LEFT) && !self.rx.has_data() {
+            // Something of the kernel's may be behind it.
+            pcb.clear(flag::DOORBELL_LEFT);
+            pcb.set(flag::KERNEL_NEWS);
+        }
         if pcb.has(flag::KERNEL_NEWS) {
             pcb.clear(flag::KERNEL_NEWS);
             let told = preserved(|| call::poll_one(self.sock.fd, POLLIN, Deadline::NOW)).unwrap_or(0);
@@ -119,7 +124,10 @@ impl Endpoint {
         let _held = self.rx.reader.lock.acquire(self.sock.me().owner(), &System(self.sock.arena));
         loop {
             match self.next_in_kernel() {
-                Ok(Datagram::Doorbell) if self.leaves_doorbells() => return false,
+                Ok(Datagram::Doorbell) if self.leaves_doorbells() => {
+                    self.sock.pcb.set(flag::DOORBELL_LEFT);
+                    return false;
+                }
                 Ok(Datagram::Doorbell) => self.tell_others(),
                 Ok(Datagram::Other) => return true,
                 Err(_) => return false,
