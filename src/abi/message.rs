@@ -79,7 +79,12 @@ export! {
                 route::pin(sock);
                 // In the middle of a send that a handler has interrupted the ring cannot be left.
                 return match route::tx(sock) {
-                    TxRoute::Kernel(_guard) => (real().sendmsg)(fd, msg, flags),
+                    TxRoute::Kernel(guard) => {
+                        let ret = (real().sendmsg)(fd, msg, flags);
+                        // Who finds no room here as well waits for the edge.
+                        guard.told(check(ret), message_buffers(msg).map_or(0, |b| b.iter().map(|b| b.iov_len).sum()));
+                        ret
+                    }
                     TxRoute::Ring(_) => encode(Err(Errno::EAGAIN)),
                 };
             }
