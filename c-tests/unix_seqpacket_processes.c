@@ -650,8 +650,36 @@ static void an_exit_behind_a_descriptor(struct conn *c)
 	}
 }
 
+/* Who found no room for a descriptor, with which the connection goes back to the kernel, is told of some by an edge. */
+static void an_edge_of_room_for_a_descriptor(struct conn *c)
+{
+	(void)c;
+	int types[] = { SOCK_SEQPACKET, SOCK_STREAM };
+	for (int i = 0; i < 2; i++) {
+		int ends[2], ep = (int)OK(epoll_create1(EPOLL_CLOEXEC));
+		static char in[4096];
+		struct epoll_event event = { .events = EPOLLOUT | EPOLLET };
+		OK(socketpair(AF_UNIX, types[i] | SOCK_NONBLOCK, 0, ends));
+		warm_up_fds(ends[0], ends[1]);
+		OK(epoll_ctl(ep, EPOLL_CTL_ADD, ends[0], &event));
+		EQ(epoll_wait(ep, &event, 1, 1000), 1);
+		while (send_fd(ends[0], ends[0], 100) == 100)
+			;
+		ERR(send_fd(ends[0], ends[0], 100), EAGAIN);
+		EQ(epoll_wait(ep, &event, 1, 0), 0);
+		while (recv(ends[1], in, sizeof in, 0) > 0)
+			;
+		EQ(epoll_wait(ep, &event, 1, 1000), 1);
+		EQ(send_fd(ends[0], ends[0], 100), 100);
+		close(ep);
+		close(ends[0]);
+		close(ends[1]);
+	}
+}
+
 static const struct test tests[] = {
 	TEST(an_exit_behind_a_descriptor, ALONE),
+	TEST(an_edge_of_room_for_a_descriptor, ALONE),
 	TEST(names_on_both_sides, ALONE),
 	TEST(an_address_does_not_matter, SEQPACKET_EACH),
 	TEST(what_a_connection_is_not_for, SEQPACKET_EACH),
