@@ -265,7 +265,7 @@ static bool run_round(const char *kind, int round)
 	if (kills) {
 		uint32_t enough = (uint32_t)dice(messages);
 		int victim = (int)dice(2);
-		for (int64_t began = now_ms(); shared->received[victim] < enough && now_ms() - began < 5000;)
+		for (int64_t began = now_ms(); shared->received[victim] < (enough > 0 ? enough : 1) && now_ms() - began < 5000;)
 			sleep_us(20);
 		sleep_us((unsigned)dice(300));
 		kill(pids[victim], SIGKILL);
@@ -314,7 +314,7 @@ int main(int argc, char **argv)
 		}
 	}
 	/* Where both are busy all the time there may be no moment for the switch. */
-	if (without_descriptors && ring_expected() && *by_ring < (uint32_t)round) {
+	if (without_descriptors && !kills && ring_expected() && *by_ring < (uint32_t)round) {
 		fprintf(stderr, "only %u of %d ends sent by the ring\n", *by_ring, 2 * round);
 		failures++;
 	}
