@@ -197,7 +197,8 @@ impl Endpoint {
     }
 
     fn switch_rx(&self) {
-        let Some((_, peer)) = self.peer() else { return };
+        // Who has sent descriptors goes on through the kernel: they cannot be moved into the ring.
+        let Some((_, peer)) = self.peer().filter(|(_, peer)| !peer.has(flag::KERNEL_ONLY)) else { return };
         let packets = packet::is_of(self.sock);
         if !self.has_memory_both_ways() || (packets && !self.prepare_for_packets(peer)) {
             return;
