@@ -48,14 +48,14 @@ pub(super) unsafe fn recvfrom(
 
 /// Puts an address where the program wants it, as far as there is room; returns its full length.
 unsafe fn tell_address(sock: Sock, from: Address, to: *mut c_void, room: socklen_t) -> Result<socklen_t, Errno> {
+    if (room as c_int) < 0 {
+        return Err(Errno::EINVAL);
+    }
     if options::is_local(sock) {
         // SAFETY: as the caller says.
         return unsafe { put_name(&came_from(), to, room) };
     }
     let (name, len) = call::raw_address(options::for_program(sock, from));
-    if (room as c_int) < 0 {
-        return Err(Errno::EINVAL);
-    }
     let n = len.min(room) as usize;
     // SAFETY: the program has `room` bytes there, which are overwritten.
     unsafe {

@@ -9,7 +9,7 @@ use crate::fd::table;
 use crate::socket::Endpoint;
 use crate::socket::route::ROUTE_CHANGED;
 use crate::socket::transfer::{Source, receiver, sender};
-use crate::socket::{options, packet, route};
+use crate::socket::{options, packet};
 use crate::sys::clock::Deadline;
 use crate::sys::errno::{Ret, check, encode};
 use crate::sys::real::real;
@@ -154,10 +154,6 @@ export! {
                     (real().sendfile)(out, input, offset, n)
                 };
             };
-            // How the kernel cuts a file into packets is its own affair.
-            if packet::is_of(sock) {
-                route::pin(sock);
-            }
             let ep = match sender(sock) {
                 Ok(_) if packet::is_of(sock) => return encode(Err(Errno::EAGAIN)),
                 Ok(ep) => ep,
@@ -214,9 +210,6 @@ export! {
                 return direct();
             }
             if let Some(sock) = table::stream(out) {
-                if packet::is_of(sock) {
-                    route::pin(sock);
-                }
                 return match sender(sock) {
                     Ok(_) if packet::is_of(sock) => encode(Err(Errno::EAGAIN)),
                     Ok(ep) => {
@@ -231,7 +224,7 @@ export! {
                     }
                 };
             }
-            if let Some(sock) = table::socket(input).filter(|&sock| packet::is_of(sock) || matches!(table::lookup(input), table::Entry::Datagram(_))) {
+            if let Some(sock) = table::socket(input).filter(|&sock| options::has_messages(sock)) {
                 return copy_from(input, out, n, sock.is_nonblocking(0));
             }
             if let Some(sock) = table::stream(input) {

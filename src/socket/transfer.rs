@@ -4,6 +4,7 @@
 use core::sync::atomic::Ordering;
 
 use super::handle::{Endpoint, Sock};
+use super::packet;
 use super::route::{self, RxRoute, TxRoute};
 use super::wait;
 use crate::sys::clock::Deadline;
@@ -26,8 +27,12 @@ pub trait Source {
 /// What the kernel takes of bytes that go nowhere before it notices: what fits into a pipe.
 const NOWHERE_BYTES: usize = 64 << 10;
 
-/// The sending end if the socket sends by ring; else the guard under which the kernel's call is to be made.
+/// The sending end if the socket sends by ring; else the guard under which the kernel's call is to be made. How a file is cut
+/// into packets is the kernel's affair: where it is packets, and the ring cannot be left just now, the call is to be refused.
 pub fn sender(sock: Sock) -> Result<Endpoint, route::SendInKernel> {
+    if packet::is_of(sock) {
+        route::pin(sock);
+    }
     match route::tx(sock) {
         TxRoute::Ring(ep) => Ok(ep),
         TxRoute::Kernel(guard) => Err(guard),

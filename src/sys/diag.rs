@@ -193,9 +193,7 @@ impl Diag {
         let n = unsafe { (real().recv)(self.0, answer.as_mut_ptr().cast(), size_of_val(answer), 0) };
         Some(usize::try_from(n).ok()? / 4)
     }
-}
 
-impl Diag {
     /// Calls `f` with each message of a kind, header and all, of an answer of many.
     fn each_part(&self, kind: u16, mut f: impl FnMut(&[u32])) -> Option<()> {
         const NLMSG_DONE: u16 = 3;

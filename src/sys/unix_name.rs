@@ -92,7 +92,7 @@ impl UnixName {
             check(libc::stat(path.as_ptr().cast(), &mut st) as isize).ok()?;
             let may_write = st.st_mode & libc::S_IWUSR != 0 && st.st_uid == libc::geteuid() || libc::geteuid() == 0;
             // An even number, which no abstract name has.
-            let high = (st.st_dev << 1).wrapping_mul(2);
+            let high = st.st_dev.wrapping_mul(2);
             (may_write && st.st_mode & libc::S_IFMT == libc::S_IFSOCK).then(|| Referent { high, low: st.st_ino, hash: hash(high, st.st_ino) })
         }
     }
