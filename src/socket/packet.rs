@@ -1,15 +1,15 @@
 //! Sequenced packets (unix(7), SOCK_SEQPACKET): connections of AF_UNIX whose rings hold records, one a packet.
 //!
 //! Everything but the moving of data is as for AF_UNIX streams (`unix`): how the ends find one another, the way to the
-//! ring and back, doorbells. What differs, as Linux has it:
+//! ring and back, doorbells (a packet each). What differs, as Linux has it:
 //!
 //! - a packet comes whole or cut, never with another, and may be empty;
 //! - one larger than SO_SNDBUF less 32 bytes is EMSGSIZE, before EPIPE is told;
-//! - an error is told before what is there; EPIPE comes without SIGPIPE;
+//! - an error is told before what is there, to our own looks at the anchor as well; EPIPE comes without SIGPIPE;
 //! - a single empty packet that nobody has read does not make a close a reset;
 //! - a name given to a send is not looked at, and MSG_OOB is EOPNOTSUPP.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 use libc::{MSG_OOB, MSG_PEEK, MSG_TRUNC, c_int};
 
 use super::crowd;
@@ -26,25 +26,23 @@ use crate::pcb::circuit::End;
 use crate::shm::blocks;
 use crate::shm::owner::System;
 use crate::sys::clock::Deadline;
-use crate::sys::errno::Ret;
+use crate::sys::errno::{Ret, preserved};
 use crate::sys::{Errno, call};
 use crate::transport::direction::Path;
 use crate::transport::iov::Iov;
 use crate::transport::record::{self, Header, Pushed, record_bytes};
 use crate::transport::stream;
 
-/// How much may be queued in one direction where the program has set no SO_SNDBUF: about what Linux takes by default, so
-/// that there is no room beside one of the largest packets.
+/// SO_SNDBUF of Linux where nobody has set another: so much a mailbox of AF_UNIX datagrams holds.
 pub const QUEUE_BYTES: u64 = 212_992;
-/// The most, whatever the program has set.
+/// SO_SNDBUF is how much may be queued in one direction, but no more than this.
 pub(super) const MOST_QUEUE_BYTES: u64 = 1 << 20;
+/// The most that is believed of a SO_SNDBUF.
+const MOST_SNDBUF_BYTES: u64 = 1 << 32;
 /// The least that the kernel counts for a packet of its own (SKB_TRUESIZE of an empty one is 768 on 64-bit machines).
 const LEAST_IN_KERNEL_BYTES: u64 = 512;
 /// As for streams: the class of the segments that most packets flow through.
 const COMMON: blocks::Class = 2;
-
-/// SO_SNDBUF of a socket whose program has not set it, 0 before it was asked for.
-static DEFAULT_SNDBUF: AtomicU32 = AtomicU32::new(0);
 
 /// Sends all of `source` as one packet; `kernel` makes the program's own call where the kernel takes it.
 #[inline(never)]
@@ -104,25 +102,26 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
     }
 }
 
-/// SO_SNDBUF as getsockopt(2) tells it.
-pub(super) fn sndbuf(sock: Sock, pcb: &Pcb) -> u64 {
-    let set = pcb.sndbuf.load(Ordering::Relaxed);
-    if set != 0 {
-        return u64::from(set);
+/// SO_SNDBUF as getsockopt(2) tells it: asked for once, and noted when it is set.
+pub(super) fn sndbuf(sock: Sock) -> u64 {
+    let noted = &sock.pcb.sndbuf;
+    if noted.load(Ordering::Relaxed) == 0
+        && let Ok(bytes) = preserved(|| call::int_option(sock.fd, libc::SOL_SOCKET, libc::SO_SNDBUF))
+    {
+        noted.store(bytes.max(0) as u32, Ordering::Relaxed);
     }
-    let mut default = DEFAULT_SNDBUF.load(Ordering::Relaxed);
-    if default == 0 {
-        default = call::int_option(sock.fd, libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or(0).max(1) as u32;
-        DEFAULT_SNDBUF.store(default, Ordering::Relaxed);
+    match noted.load(Ordering::Relaxed) {
+        // What the kernel would not tell it shall judge itself.
+        0 => u64::MAX,
+        bytes => u64::from(bytes),
     }
-    u64::from(default)
 }
 
 impl Endpoint {
     /// Sends one packet through the ring.
     fn send_packet(&self, source: &Iov, flags: c_int) -> Ret {
         let n = source.left();
-        if n as u64 + 32 > sndbuf(self.sock, self.sock.pcb) {
+        if n as u64 + 32 > sndbuf(self.sock) {
             return Err(self.pending_error().unwrap_or(Errno(libc::EMSGSIZE)));
         }
         let nonblocking = self.sock.is_nonblocking(flags);
@@ -296,7 +295,9 @@ impl Endpoint {
             return None;
         }
         let bytes = call::ioctl_int(self.sock.fd, libc::FIONREAD).unwrap_or(0) as u64;
-        Some(bytes + (sndbuf(self.sock, peer) / LEAST_IN_KERNEL_BYTES + 2) * record_bytes(1, false))
+        // Where the other end's is not noted it is most likely as ours.
+        let sndbuf = u64::from(peer.sndbuf.load(Ordering::Relaxed)).max(sndbuf(self.sock)).clamp(QUEUE_BYTES, MOST_SNDBUF_BYTES);
+        Some(bytes + (sndbuf / LEAST_IN_KERNEL_BYTES + 2) * record_bytes(1, false))
     }
 
     /// Moves them into the ring, while nobody sends and nobody receives: then nothing is left in the kernel. False, with
@@ -307,15 +308,19 @@ impl Endpoint {
             return false;
         }
         let fd = self.sock.fd;
+        let mut was_reset = false;
         loop {
             let bytes = match call::next_message_bytes(fd) {
                 Ok(bytes) => bytes,
-                Err(Errno::EAGAIN) => return true,
-                // Told once: the packets come behind it.
-                Err(e) => {
-                    self.sock.pcb.so_error.store(e.0 as u32, Ordering::Release);
+                // Told once, before the packets that are there.
+                Err(Errno::ECONNRESET) if !was_reset => {
+                    was_reset = true;
+                    if !self.has_unread_doorbells() {
+                        self.sock.pcb.so_error.store(Errno::ECONNRESET.0 as u32, Ordering::Release);
+                    }
                     continue;
                 }
+                Err(_) => return true,
             };
             if bytes == 0 && unix::has_nothing_more(fd) {
                 return true;

@@ -243,10 +243,7 @@ impl Endpoint {
     pub fn queue_bytes(&self) -> u64 {
         if packet::is_of(self.sock) {
             // The kernel counts what the receiver has not taken against the sender alone.
-            return match self.sock.pcb.sndbuf.load(Ordering::Relaxed) {
-                0 => packet::QUEUE_BYTES,
-                set => u64::from(set).min(packet::MOST_QUEUE_BYTES),
-            };
+            return packet::sndbuf(self.sock).min(packet::MOST_QUEUE_BYTES);
         }
         let mine = u64::from(self.sock.pcb.sndbuf.load(Ordering::Relaxed));
         let theirs = self.peer().map_or(0, |(_, p)| u64::from(p.rcvbuf.load(Ordering::Relaxed)));

@@ -20,7 +20,6 @@ use crate::socket::route::SendInKernel;
 use crate::sys::diag::UnixSocket;
 use crate::sys::unix_name::{MOST_BYTES, Referent, UnixName};
 use crate::transport::direction::ABANDONED;
-use crate::transport::notifier::notifier;
 use crate::transport::record::Pushed;
 use crate::transport::stream::Refused;
 
@@ -118,10 +117,12 @@ pub fn connected(sock: Sock, before: Option<Old>) {
     }
 }
 
-/// Throws away what the mailbox holds.
+/// Throws away what the mailbox holds at this moment.
 fn forget_mailbox(sock: Sock) {
     let Some(ep) = sock.endpoint() else { return };
-    while matches!(record::take_with(ep.rx, sock.arena, sock.me(), || ep.is_current(), |_, _, _, _| true), Ok(true)) {}
+    let head = ep.rx.produced.head.load(Ordering::SeqCst);
+    let is_old = || ep.is_current() && ep.rx.consumed.tail.load(Ordering::Relaxed) < head;
+    while matches!(record::take_with(ep.rx, sock.arena, sock.me(), is_old, |_, _, _, _| true), Ok(true)) {}
 }
 
 fn address(r: Referent) -> Address {
@@ -135,7 +136,7 @@ pub fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<UnixName>, kernel
         && !is_confined()
         && !sock.pcb.has(flag::SENDS_BY_KERNEL | flag::SHUT_WR)
         // What is too large the kernel says.
-        && source.left() as u64 + 32 <= packet::sndbuf(sock, sock.pcb);
+        && source.left() as u64 + 32 <= packet::sndbuf(sock);
     if let Some(error) = take_error(sock) {
         return Err(error);
     }
@@ -183,7 +184,9 @@ fn receiver(sock: Sock, to: Option<UnixName>) -> Option<Target> {
         match route.target {
             Some(target) if is_as_it_was(sock, target) => return Some(target),
             Some(_) => {}
-            None if route.epoch == epoch || (route.looks >= LOOKS_FOR_SOMEBODY && now_ns() - route.asked_ns < NOBODY_NS) => return None,
+            None if route.epoch == epoch || (route.looks >= LOOKS_FOR_SOMEBODY && now_ns().saturating_sub(route.asked_ns) < NOBODY_NS) => {
+                return None;
+            }
             None => looks = route.looks,
         }
     }
@@ -293,16 +296,10 @@ fn put(sock: Sock, source: &Iov, target: Target, to: Option<UnixName>) -> Option
     add(&COUNTERS.ring_tx_bytes, bytes as u64);
     add(&COUNTERS.ring_tx_messages, 1);
     SENT.set(SENT.get() + 1);
-    if let Some(wishes) = mailbox.ring.control.readable.take() {
-        let mut rings = wishes.doorbell();
-        if let Some((number, bit)) = wishes.notify() {
-            rings |= notifier(sock.arena, number).is_none_or(|n| n.post(bit));
-        }
-        if rings {
-            stats::rang(sock.arena);
-            // Where the kernel's queue is full its receiver is not asleep.
-            let _ = preserved(|| call::send_doorbell_to(sock.fd, doorbell(sock.arena), to.as_ref()));
-        }
+    if mailbox.wants_doorbell(sock.arena) {
+        stats::rang(sock.arena);
+        // Where the kernel's queue is full its receiver is not asleep.
+        let _ = preserved(|| call::send_doorbell_to(sock.fd, doorbell(sock.arena), to.as_ref()));
     }
     Some(Ok(bytes))
 }
@@ -319,6 +316,8 @@ pub(super) fn pay_back(sock: Sock) {
         sock.pcb.clear(flag::OWES);
         if let Some(mailbox) = preserved(|| connected_to(sock)).and_then(|(index, p)| Mailbox::of(sock.arena, Name::of(index, p))) {
             take_back(sock, &mailbox, None);
+            // As much as there was room for; the next call goes on.
+            sock.pcb.put(flag::OWES, is_abandoned(&mailbox) && mailbox.is_open() && mailbox.ring.has_data());
         }
     }
 }

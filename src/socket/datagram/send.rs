@@ -210,6 +210,14 @@ impl Mailbox {
             && self.circuit.is_mailbox.load(Ordering::Relaxed) == 1
     }
 
+    /// After a datagram was put there: notifies who waits for it in an event loop; whether somebody is to be rung for.
+    #[inline]
+    pub fn wants_doorbell(&self, arena: &Arena) -> bool {
+        let Some(wishes) = self.ring.control.readable.take() else { return false };
+        let is_missed = |(number, bit)| notifier(arena, number).is_none_or(|n| n.post(bit));
+        wishes.notify().is_some_and(is_missed) | wishes.doorbell()
+    }
+
     pub fn queue_bytes(&self) -> u64 {
         match self.pcb.rcvbuf.load(Ordering::Relaxed) {
             // What does not fit goes on through the kernel.
@@ -278,14 +286,8 @@ fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_connected: bool
     let is_next = LAST_TARGET.get().is_some_and(|last| last.sent_at.wrapping_add(record::record_bytes(bytes as u64, has_more)) == sent_at);
     take_turns(is_next);
     LAST_TARGET.set(Some(Known { sent_at, ..known }));
-    if let Some(wishes) = mailbox.ring.control.readable.take() {
-        let mut rings = wishes.doorbell();
-        if let Some((number, bit)) = wishes.notify() {
-            rings |= notifier(sock.arena, number).is_none_or(|n| n.post(bit));
-        }
-        if rings {
-            preserved(|| ring(sock, (!is_connected).then_some(known.to)));
-        }
+    if mailbox.wants_doorbell(sock.arena) {
+        preserved(|| ring(sock, (!is_connected).then_some(known.to)));
     }
     Some(Ok(bytes))
 }
