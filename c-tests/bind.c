@@ -163,8 +163,13 @@ static void v6only(struct conn *c)
 {
 	(void)c;
 	struct sockaddr_storage addr, v4;
-	socklen_t length = loopback(AF_INET6, 0, &addr);
-	int listener = stream(AF_INET6), on = 1;
+	/* A port at which no earlier connection over IPv4 is in TIME_WAIT. */
+	int listener = stream(AF_INET6), probe = stream(AF_INET), on = 1;
+	socklen_t length = loopback(AF_INET, 0, &v4);
+	OK(bind(probe, (struct sockaddr *)&v4, length));
+	OK(getsockname(probe, (struct sockaddr *)&v4, &length));
+	close(probe);
+	length = loopback(AF_INET6, port_of(&v4), &addr);
 	((struct sockaddr_in6 *)&addr)->sin6_addr = in6addr_any;
 	OK(setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on));
 	OK(bind(listener, (struct sockaddr *)&addr, length));
