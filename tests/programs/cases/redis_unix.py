@@ -14,7 +14,9 @@ def run(case):
         return case.run("redis-cli", "-s", path, *words, **options)
 
     case.record("ping", cli("PING"))
-    with case.ring("values up to 5 MB", 1_000_000):
+    # Each value has a connection of its own, and a client that writes 5 MB in one call before the server has come to it
+    # is in the kernel until they are through: how much of this goes by the ring is a matter of who comes first.
+    with case.ring("values up to 5 MB", 0):
         for size in SIZES:
             value = case.suite.data(size)
             case.record(f"set {size}", cli("-x", "SET", f"value:{size}", stdin=value))
