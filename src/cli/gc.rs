@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::output::{self, Output, bytes};
 use super::stats::file_bytes;
 use crate::pcb::{reap, table};
+use crate::shm::arena::Place;
 use crate::shm::{Arena, blocks};
 
 /// What was released.
@@ -19,21 +20,21 @@ struct Released {
     bytes: u64,
 }
 
-fn release(arena: &Arena) -> Released {
+fn release(arena: &Arena, place: &Place) -> Released {
     let circuits = || table::all_circuits(arena).count() as u64;
-    let (circuits_before, bytes_before) = (circuits(), file_bytes());
+    let (circuits_before, bytes_before) = (circuits(), file_bytes(place));
     let swept = reap::sweep(arena, true);
     blocks::trim(&arena.lock());
     Released {
         processes: swept.processes.into(),
         sockets: swept.sockets.into(),
         circuits: circuits_before.saturating_sub(circuits()),
-        bytes: bytes_before.saturating_sub(file_bytes()),
+        bytes: bytes_before.saturating_sub(file_bytes(place)),
     }
 }
 
-pub fn collect(out: &mut Output, arena: Option<&Arena>, json: bool) -> io::Result<()> {
-    let released = arena.map(release).unwrap_or_default();
+pub fn collect(out: &mut Output, arena: Option<&Arena>, place: &Place, json: bool) -> io::Result<()> {
+    let released = arena.map(|arena| release(arena, place)).unwrap_or_default();
     if json {
         return output::json(out, &released);
     }

@@ -12,11 +12,13 @@ mod stats;
 mod target;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::shm::arena::Place;
 use crate::shm::{Arena, arena};
 
 /// The BSD sockets API over shared memory, for programs that nobody modified.
@@ -26,13 +28,17 @@ use crate::shm::{Arena, arena};
 #[derive(Parser)]
 #[command(name = "landline", version, disable_help_subcommand = true, arg_required_else_help = true, after_long_help = environment())]
 struct Cli {
+    #[command(flatten)]
+    which: Which,
     #[command(subcommand)]
     command: Command,
 }
 
 /// What the environment may say, to the library and to the command.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 8] = [
     ("LANDLINE_DIR", "folder of the arena, /dev/shm by default; programs with different folders never meet"),
+    ("LANDLINE_NET", "the private net that programs belong to"),
+    ("LANDLINE_HOST", "the host of that net that they run on, `node` by default"),
     ("LANDLINE_OFF", "1: every socket stays on the kernel's path"),
     ("LANDLINE_TRACE", "1: say on standard error what each socket does and why"),
     ("LANDLINE_WARN", "1: say on standard error when the arena cannot be used"),
@@ -66,6 +72,34 @@ enum Command {
     },
 }
 
+/// Which arena a command is about.
+#[derive(Args)]
+pub struct Which {
+    /// The private net; made by `run` and `up` if there is none. Without it: the machine's own
+    #[arg(long, value_name = "NAME", global = true)]
+    net: Option<String>,
+    /// Folder of the arena, a private one: programs with different folders never meet
+    #[arg(long, value_name = "DIR", global = true)]
+    dir: Option<PathBuf>,
+}
+
+impl Which {
+    /// As the options say, or else the environment.
+    fn place(&self) -> Result<Place, String> {
+        let mut place = Place::configured();
+        if let Some(dir) = &self.dir {
+            place.dir = dir.canonicalize().map_err(|e| format!("{}: {e}", dir.display()))?;
+            if !place.dir.is_dir() {
+                return Err(format!("{} is not a folder", dir.display()));
+            }
+        }
+        if self.net.is_some() {
+            place.net.clone_from(&self.net);
+        }
+        Ok(place)
+    }
+}
+
 #[derive(Args)]
 struct Format {
     /// Print JSON
@@ -75,11 +109,19 @@ struct Format {
 
 /// The program's entry.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Run(options) => run::run(&options),
-        Command::Ss(options) => output::print(|out| ss::show(out, existing().as_ref(), &options)),
-        Command::Stats(format) => output::print(|out| stats::show(out, existing().as_ref(), format.json)),
-        Command::Gc(format) => output::print(|out| gc::collect(out, existing().as_ref(), format.json)),
+    let Cli { which, command } = Cli::parse();
+    let place = match which.place() {
+        Ok(place) => place,
+        Err(why) => {
+            eprintln!("landline: {why}");
+            return ExitCode::from(run::OURS);
+        }
+    };
+    match command {
+        Command::Run(options) => run::run(&options, &place),
+        Command::Ss(options) => output::print(|out| ss::show(out, existing(&place).as_ref(), &options)),
+        Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
+        Command::Gc(format) => output::print(|out| gc::collect(out, existing(&place).as_ref(), &place, format.json)),
         Command::Version => output::print(|out| writeln!(out, "landline {}", env!("CARGO_PKG_VERSION"))),
         Command::Man => output::print(|out| man::render(out, Cli::command())),
         Command::Completions { shell } => output::print(|out| {
@@ -90,12 +132,12 @@ pub fn main() -> ExitCode {
 }
 
 /// The arena if there is one. Where it exists and cannot be used, standard error says why.
-fn existing() -> Option<Arena> {
-    let why = match arena::existing() {
+fn existing(place: &Place) -> Option<Arena> {
+    let why = match arena::existing(place) {
         Ok(arena) => return Some(arena),
         Err(why) => why,
     };
-    match arena::location() {
+    match arena::location(place) {
         Ok(path) if path.symlink_metadata().is_ok_and(|m| m.len() > 0) => eprintln!("landline: {}: {why}", path.display()),
         Ok(_) => {}
         Err(why) => eprintln!("landline: {why}"),

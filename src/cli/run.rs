@@ -7,30 +7,47 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 
 use super::target::{self, Refusal};
+use crate::net::hosts;
+use crate::shm::arena::{self, Place};
+use crate::sys::config;
 
 const LIBRARY: &str = "liblandline.so";
+/// The status where the fault is ours.
+pub const OURS: u8 = 125;
 
 #[derive(Args)]
 pub struct Options {
     /// Say on standard error what each socket does and why
     #[arg(long)]
     trace: bool,
-    /// Folder of the arena, a private one: programs with different folders never meet
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    /// With --net: the host that the program runs on, and its address if that matters
+    #[arg(long, value_name = "HOST[=ADDRESS]")]
+    host: Option<String>,
+    /// With --net: whether programs of the net may reach the real network
+    #[arg(long, value_enum)]
+    outside: Option<Outside>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Outside {
+    /// They are told that the network is unreachable, which is counted
+    Deny,
+    /// What is no address of the net is the real network's
+    Allow,
+}
+
 /// Comes back only if the program cannot be started: then with the status that a shell would give (126
 /// where it may not be run, 127 where it is not there), and 125 for what is our own fault.
-pub fn run(options: &Options) -> ExitCode {
-    let refusal = match command(options) {
+pub fn run(options: &Options, place: &Place) -> ExitCode {
+    let refusal = match command(options, place) {
         Ok(mut command) => {
             let error = command.exec();
             let status = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
@@ -42,8 +59,8 @@ pub fn run(options: &Options) -> ExitCode {
     ExitCode::from(refusal.status)
 }
 
-fn command(options: &Options) -> Result<Command, Refusal> {
-    let ours = |why| Refusal::new(125, why);
+fn command(options: &Options, place: &Place) -> Result<Command, Refusal> {
+    let ours = |why| Refusal::new(OURS, why);
     let (name, arguments) = options.program.split_first().ok_or_else(|| ours("no program is named".to_owned()))?;
     let program = target::resolve(name)?;
     target::judge(&program)?;
@@ -54,14 +71,30 @@ fn command(options: &Options) -> Result<Command, Refusal> {
     if options.trace {
         command.env("LANDLINE_TRACE", "1");
     }
-    if let Some(dir) = &options.dir {
-        let dir = dir.canonicalize().map_err(|e| ours(format!("{}: {e}", dir.display())))?;
-        if !dir.is_dir() {
-            return Err(ours(format!("{} is not a folder", dir.display())));
-        }
-        command.env("LANDLINE_DIR", dir);
+    if *place != Place::configured() {
+        command.env("LANDLINE_DIR", &place.dir);
+    }
+    if let Some(net) = &place.net {
+        command.env("LANDLINE_NET", net).env("LANDLINE_HOST", join(place, net, options).map_err(ours)?);
+    } else if options.host.is_some() || options.outside.is_some() {
+        return Err(ours("--host and --outside say something of a private net: --net names it".to_owned()));
     }
     Ok(command)
+}
+
+/// Makes the net, and the host in it; returns the host's name.
+fn join(place: &Place, net: &str, options: &Options) -> Result<String, String> {
+    let (host, address) = match options.host.as_deref().map(|host| host.split_once('=').unwrap_or((host, ""))) {
+        Some((host, "")) => (host, None),
+        Some((host, address)) => (host, Some(address.parse().map_err(|_| format!("{address} is no address"))?)),
+        None => (config::get().host.as_str(), None),
+    };
+    let arena = arena::ensured(place).map_err(|why| format!("the net {net}: {why}"))?;
+    if let Some(outside) = options.outside {
+        arena.header().net.outside.store(u32::from(outside == Outside::Allow), Ordering::Relaxed);
+    }
+    hosts::ensure(&arena.lock(), host, address).map_err(|why| format!("the host {host}: {why}"))?;
+    Ok(host.to_owned())
 }
 
 /// Where the library is: as LANDLINE_LIB says, or near the command, built or installed.

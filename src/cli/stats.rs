@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::output::{self, Output, bytes, number};
 use crate::pcb::table;
+use crate::shm::arena::Place;
 use crate::shm::layout::PAGE_BYTES;
 use crate::shm::{Arena, arena, owner};
 
@@ -37,7 +38,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub fn of(arena: &Arena) -> Stats {
+    pub fn of(arena: &Arena, place: &Place) -> Stats {
         let (header, relaxed) = (arena.header(), Ordering::Relaxed);
         let totals = &header.totals;
         let mut stats = Stats {
@@ -48,7 +49,7 @@ impl Stats {
             sleeps: totals.sleeps.load(relaxed),
             sockets: table::all(arena).count() as u64,
             processes: (1..owner::high(arena)).filter(|&slot| !owner::is_dead(arena, slot)).count() as u64,
-            arena_bytes: file_bytes(),
+            arena_bytes: file_bytes(place),
             block_bytes: u64::from(header.units_live.load(relaxed)) * PAGE_BYTES,
             ..Stats::default()
         };
@@ -65,13 +66,13 @@ impl Stats {
 }
 
 /// Memory that the arena's file takes up.
-pub fn file_bytes() -> u64 {
-    let metadata = arena::location().ok().and_then(|path| path.symlink_metadata().ok());
+pub fn file_bytes(place: &Place) -> u64 {
+    let metadata = arena::location(place).ok().and_then(|path| path.symlink_metadata().ok());
     metadata.map_or(0, |m| m.blocks() * 512)
 }
 
-pub fn show(out: &mut Output, arena: Option<&Arena>, json: bool) -> io::Result<()> {
-    let stats = arena.map(Stats::of).unwrap_or_default();
+pub fn show(out: &mut Output, arena: Option<&Arena>, place: &Place, json: bool) -> io::Result<()> {
+    let stats = arena.map(|arena| Stats::of(arena, place)).unwrap_or_default();
     if json {
         return output::json(out, &stats);
     }
@@ -92,10 +93,12 @@ pub fn show(out: &mut Output, arena: Option<&Arena>, json: bool) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
+    use crate::shm::arena::Place;
+
     #[test]
     fn without_an_arena_all_is_zero() {
         let mut out = Vec::new();
-        super::show(&mut out, None, true).expect("memory takes everything");
+        super::show(&mut out, None, &Place::configured(), true).expect("memory takes everything");
         let stats: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         let keys = ["ring_bytes", "ring_messages", "circuits", "doorbells", "sleeps", "sockets", "circuits_open", "processes"];
         assert!(keys.iter().all(|&key| stats[key] == 0));

@@ -1,6 +1,8 @@
-//! The host net: addresses are the kernel's own, and two sockets whose connection the kernel made find
-//! each other in the PCB table. Owns publishing and joining. Imports from `pcb` and below.
+//! Where sockets meet. In the host net addresses are the kernel's own, and two sockets whose connection the kernel made
+//! find each other in the PCB table. In a private net hosts, addresses and ports are the table's alone. Owns publishing and
+//! joining, hosts and links. Imports from `pcb` and below.
 
 #![deny(unsafe_code)]
 
 pub mod host;
+pub mod hosts;

@@ -170,13 +170,23 @@ pub struct Pcb {
     pub marks: AtomicU64,
     /// The interface that has its local address, where it is told that.
     pub interface: AtomicU32,
-    _pad: u32,
+    /// The host of a private net that it belongs to, 0 in the host net.
+    pub host: AtomicU32,
     /// Where in its mailbox a datagram lies that came before anybody asked for the time and was looked at since, plus one;
     /// and when that was.
     pub peeked_at: AtomicU64,
     pub peeked_ns: AtomicU64,
-    _rest: [u64; 2],
+    /// What the program sees of a socket of a private net, whose anchor is of AF_UNIX (`Facade`); 0 in the host net.
+    pub facade: AtomicU32,
+    /// The listening PCB that a connection which nobody has accepted yet waits at.
+    pub listener: AtomicU32,
+    /// Options that the anchor does not know: level, name and value (`socket::private::options`).
+    pub options: [AtomicU64; OPTIONS],
+    _rest: [u64; 4],
 }
+
+/// Options kept for a socket of a private net.
+pub const OPTIONS: usize = 12;
 
 crate::shm::shared_struct!(Pcb, PCBS.entry_bytes);
 
@@ -269,9 +279,13 @@ impl Pcb {
             &self.watcher,
             &self.asks,
             &self.interface,
+            &self.host,
+            &self.facade,
+            &self.listener,
         ] {
             word.store(0, Ordering::Relaxed);
         }
+        self.options.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.descriptors.store(1, Ordering::Relaxed);
     }
 

@@ -81,35 +81,73 @@ fn join_arena() -> Option<&'static Arena> {
                 return None;
             }
             let _signals = Blocked::all();
-            let arena = Arena::open(true).inspect_err(|why| warn(format_args!("sockets stay with the kernel: {why}"))).ok()?;
+            let arena = Arena::open(&Place::configured(), true).inspect_err(|why| warn(format_args!("sockets stay with the kernel: {why}"))).ok()?;
             fault::watch();
             Some(arena)
         })
         .as_ref()
 }
 
-/// The arena if there is one already: for looking at it.
-pub fn existing() -> Result<Arena, &'static str> {
-    Arena::open(false)
+/// Which arena.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Its folder.
+    pub dir: std::path::PathBuf,
+    /// The private net; none where it is the host net's.
+    pub net: Option<String>,
 }
 
+impl Place {
+    /// The one that the environment names.
+    pub fn configured() -> Place {
+        use std::os::unix::ffi::OsStrExt;
+        let config = config::get();
+        let dir = config.dir.as_deref().unwrap_or(b"/dev/shm");
+        Place { dir: std::ffi::OsStr::from_bytes(dir).into(), net: config.net.clone() }
+    }
+}
+
+/// The arena if there is one already: for looking at it.
+pub fn existing(place: &Place) -> Result<Arena, &'static str> {
+    Arena::open(place, false)
+}
+
+/// The arena, made if there is none: for a net that programs are about to join.
+pub fn ensured(place: &Place) -> Result<Arena, &'static str> {
+    Arena::open(place, true)
+}
+
+/// Whether a private net can have such a name: letters, digits, `.`, `_` and `-`, at most 64 of them.
+pub fn is_net_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) && !name.starts_with('.')
+}
+
+/// Stands between the name that every arena of the user has and that of a private net.
+pub const BEFORE_NET: char = '@';
+
 /// The file's path, NUL-terminated.
-fn path() -> Result<[u8; PATH_BYTES], &'static str> {
+fn path(place: &Place) -> Result<[u8; PATH_BYTES], &'static str> {
     let mut bytes = [0u8; PATH_BYTES];
-    let dir = config::get().dir.as_deref().unwrap_or(b"/dev/shm");
-    let dir = core::str::from_utf8(dir).map_err(|_| "LANDLINE_DIR is not UTF-8")?;
-    let (net, pid) = (namespace(c"/proc/self/ns/net")?, namespace(c"/proc/self/ns/pid")?);
+    let dir = place.dir.to_str().ok_or("LANDLINE_DIR is not UTF-8")?;
+    let (space, pid) = (namespace(c"/proc/self/ns/net")?, namespace(c"/proc/self/ns/pid")?);
     // SAFETY: geteuid has no preconditions.
     let user = unsafe { libc::geteuid() };
     let mut out = Buffer::new(&mut bytes);
-    let _ = write!(out, "{dir}/landline-{user}-{net}-{pid}-v{VERSION}\0");
+    let _ = write!(out, "{dir}/landline-{user}-{space}-{pid}-v{VERSION}");
+    if let Some(net) = &place.net {
+        if !is_net_name(net) {
+            return Err("a net has letters, digits, '.', '_' and '-' in its name, at most 64");
+        }
+        let _ = write!(out, "{BEFORE_NET}{net}");
+    }
+    let _ = write!(out, "\0");
     if bytes.last() != Some(&0) { Err("LANDLINE_DIR is too long") } else { Ok(bytes) }
 }
 
 /// Where the arena's file is, or would be: for people who look at it.
-pub fn location() -> Result<std::path::PathBuf, &'static str> {
+pub fn location(place: &Place) -> Result<std::path::PathBuf, &'static str> {
     use std::os::unix::ffi::OsStrExt;
-    let bytes = path()?;
+    let bytes = path(place)?;
     let name = bytes.split(|&b| b == 0).next().unwrap_or(&[]);
     Ok(std::ffi::OsStr::from_bytes(name).into())
 }
@@ -135,8 +173,8 @@ impl Drop for File {
 }
 
 impl File {
-    fn open(create: bool) -> Result<File, &'static str> {
-        let path = path()?;
+    fn open(place: &Place, create: bool) -> Result<File, &'static str> {
+        let path = path(place)?;
         let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | if create { libc::O_CREAT } else { 0 };
         // SAFETY: `path` is NUL-terminated.
         let fd = unsafe { (real().open)(path.as_ptr().cast(), flags, 0o600) };
@@ -202,8 +240,8 @@ impl File {
 }
 
 impl Arena {
-    fn open(create: bool) -> Result<Arena, &'static str> {
-        let file = File::open(create)?;
+    fn open(place: &Place, create: bool) -> Result<Arena, &'static str> {
+        let file = File::open(place, create)?;
         if file.checked_bytes()? == ARENA_BYTES {
             let arena = file.map()?;
             // The first page may never have been given: reading it would be a SIGBUS where there is no room.
@@ -226,24 +264,27 @@ impl Arena {
             return Err("there is no room for the arena");
         }
         if arena.header().ready.load(Ordering::Acquire) != 1 {
-            arena.initialise()?;
+            arena.initialise(place)?;
         }
         arena.checked()
     }
 
-    fn initialise(&self) -> Result<(), &'static str> {
+    fn initialise(&self, place: &Place) -> Result<(), &'static str> {
         // SAFETY: the fixed part has pages and, under the file's lock and before `ready`, no other user.
         unsafe { self.base.write_bytes(0, FIXED_BYTES as usize) };
         let header = self.header();
         header.magic.store(MAGIC, Ordering::Relaxed);
         header.bytes.store(ARENA_BYTES, Ordering::Relaxed);
         header.version.store(VERSION, Ordering::Relaxed);
-        for pool in [&header.owners, &header.notifiers, &header.pcbs, &header.circuits] {
+        for pool in [&header.owners, &header.notifiers, &header.pcbs, &header.circuits, &header.net.hosts, &header.net.links] {
             pool.high.store(1, Ordering::Relaxed);
         }
         header.units_high.store(1, Ordering::Relaxed);
         for word in &header.doorbell {
             word.store(call::random(), Ordering::Relaxed);
+        }
+        if let Some(name) = &place.net {
+            header.net.begin(name);
         }
         header.ready.store(1, Ordering::Release);
         trace(format_args!("made the arena"));

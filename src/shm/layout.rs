@@ -7,7 +7,9 @@
 //! | hash chains: cookies, connections, listening ports | 16384, 16384, 4096 | 4 |
 //! | owners | 8192 | 64 |
 //! | notifiers | 8192 | 16384 |
-//! | PCBs | 262144 | 256 |
+//! | hosts of a private net | 4096 | 256 |
+//! | links between them | 8192 | 256 |
+//! | PCBs | 262144 | 384 |
 //! | circuits | 131072 | 1280 |
 //! | block descriptors, one each 4 KiB of block | 8 Mi | 16 |
 //! | blocks | | 4096, 65536, 262144 or 1048576 |
@@ -17,7 +19,7 @@ use super::lock::RobustLock;
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Stands in the file's name: another layout is another arena.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// "Landline" as bytes.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"Landline");
 /// The file's size, and how much of it each process would like to map.
@@ -51,7 +53,9 @@ pub const CONNECTIONS: Table = Table::after(COOKIES, 4, 16384);
 pub const PORTS: Table = Table::after(CONNECTIONS, 4, 4096);
 pub const OWNERS: Table = Table::after(PORTS, 64, 8192);
 pub const NOTIFIERS: Table = Table::after(OWNERS, 16384, 8192);
-pub const PCBS: Table = Table::after(NOTIFIERS, 256, 262_144);
+pub const HOSTS: Table = Table::after(NOTIFIERS, 256, 4096);
+pub const LINKS: Table = Table::after(HOSTS, 256, 8192);
+pub const PCBS: Table = Table::after(LINKS, 384, 262_144);
 pub const CIRCUITS: Table = Table::after(PCBS, 1280, 131_072);
 pub const DESCRIPTORS: Table = Table::after(CIRCUITS, 16, 1 << 23);
 /// The first byte of the blocks, aligned for the largest.
@@ -119,6 +123,45 @@ pub struct Header {
     pub datagram_epoch: AtomicU64,
     /// What a doorbell between datagram sockets says: no datagram of a program's is like it.
     pub doorbell: [AtomicU64; 2],
+    pub net: Net,
+}
+
+/// What is known of a private net; all zero in the host net's arena.
+#[repr(C)]
+pub struct Net {
+    /// 1 where the arena is a private net's.
+    pub is_private: AtomicU32,
+    /// 1 where the real network may be reached from it.
+    pub outside: AtomicU32,
+    /// The first 16 bits of its IPv4 addresses, and the first 64 of its IPv6 addresses.
+    pub prefix4: AtomicU32,
+    /// The next ephemeral port to try.
+    pub ephemeral: AtomicU32,
+    pub prefix6: AtomicU64,
+    /// Where its random numbers start.
+    pub seed: AtomicU64,
+    /// When it was made, in nanoseconds since 1970.
+    pub made_ns: AtomicU64,
+    /// Sends and connects to the outside that were refused.
+    pub refused: AtomicU64,
+    /// Counts the changes of hosts and links.
+    pub epoch: AtomicU64,
+    pub hosts: Pool,
+    pub links: Pool,
+}
+
+impl Net {
+    /// A new net: 10.x/16 and fd6c:…/64, where both depend on its name alone.
+    pub(super) fn begin(&self, name: &str) {
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash = hash ^ hash >> 32;
+        self.is_private.store(1, Ordering::Relaxed);
+        self.prefix4.store(10 << 8 | (64 + hash as u32 % 128), Ordering::Relaxed);
+        self.prefix6.store(0xfd6c << 48 | (hash & 0xffff_ffff) << 16, Ordering::Relaxed);
+        self.ephemeral.store(hash as u32, Ordering::Relaxed);
+        self.seed.store(hash, Ordering::Relaxed);
+        self.made_ns.store(crate::sys::clock::realtime_ns(), Ordering::Relaxed);
+    }
 }
 
 // SAFETY: atomics alone, `repr(C)`.

@@ -10,6 +10,10 @@ pub struct Config {
     pub off: bool,
     /// `LANDLINE_DIR`: the folder of the arena; `/dev/shm` by default.
     pub dir: Option<Vec<u8>>,
+    /// `LANDLINE_NET`: the private net that this process belongs to; none by default.
+    pub net: Option<String>,
+    /// `LANDLINE_HOST`: the host of it; `DEFAULT_HOST` where nothing is said.
+    pub host: String,
     /// `LANDLINE_TRACE=1`: say on descriptor 2 what each socket does and why.
     pub trace: bool,
     /// `LANDLINE_WARN=1`: say on descriptor 2 when the arena cannot be used.
@@ -32,6 +36,9 @@ fn is_set(name: &str) -> bool {
     variable(name).is_some_and(|v| v != b"0")
 }
 
+/// The host of a process of which nobody has said to which it belongs.
+pub const DEFAULT_HOST: &str = "node";
+
 /// The settings, read at the first call.
 pub fn get() -> &'static Config {
     CONFIG.get_or_init(|| {
@@ -39,6 +46,8 @@ pub fn get() -> &'static Config {
         Config {
             off: is_set("LANDLINE_OFF"),
             dir: variable("LANDLINE_DIR"),
+            net: variable("LANDLINE_NET").map(|v| String::from_utf8_lossy(&v).into_owned()),
+            host: variable("LANDLINE_HOST").and_then(|v| String::from_utf8(v).ok()).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             trace: is_set("LANDLINE_TRACE"),
             warn: is_set("LANDLINE_WARN") || is_set("LANDLINE_TRACE"),
             spin_ns: spin_us.unwrap_or(50u64).min(10_000) * 1000,

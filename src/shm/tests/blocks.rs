@@ -33,7 +33,7 @@ pub fn private_arena() -> (MutexGuard<'static, ()>, &'static Arena) {
 /// Whether nobody holds the lock of the arena's file.
 fn is_unlocked() -> bool {
     use std::os::fd::AsRawFd;
-    let file = std::fs::File::open(crate::shm::arena::location().unwrap()).unwrap();
+    let file = std::fs::File::open(crate::shm::arena::location(&crate::shm::arena::Place::configured()).unwrap()).unwrap();
     // SAFETY: flock takes any descriptor.
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
 }
