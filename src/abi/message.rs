@@ -6,6 +6,7 @@ use libc::{mmsghdr, msghdr, ssize_t, timespec};
 use super::datagram;
 use super::decode::{is_there, is_writable, message_buffers, readable_name};
 use super::poll::deadline_of;
+use super::private;
 use super::receive::peer_name;
 use super::send::{FOR_JUDGING, judged};
 use crate::fd::table::{self, Entry};
@@ -70,6 +71,12 @@ export! {
                     return (real().sendmsg)(fd, msg, flags);
                 }
             };
+            if sock.pcb.is_private() {
+                return encode(message_buffers(msg).and_then(|b| {
+                    let mut source = Iov::new(b)?;
+                    private::sendto(sock, &mut source, flags, (*msg).msg_name.cast(), (*msg).msg_namelen)
+                }));
+            }
             if flags & libc::MSG_FASTOPEN != 0 && !options::is_unix(sock) {
                 route::pin(sock);
             }

@@ -25,6 +25,7 @@ mod message;
 mod openers;
 mod poll;
 mod prefixed;
+mod private;
 mod process;
 mod receive;
 mod send;

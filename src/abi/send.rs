@@ -3,9 +3,9 @@
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
-use super::datagram;
 use super::decode::{readable_name, with_buffer, with_vector, with_whole_buffer};
 use super::receive::RWF_OF_SOCKETS;
+use super::{datagram, private};
 use crate::fd::table::{self, Entry};
 use crate::socket::datagram::send as send_datagram;
 use crate::socket::{Sock, options, packet, route, send::send as send_stream};
@@ -101,6 +101,9 @@ export! {
                 Entry::Plain | Entry::Epoll(_) => return (real().sendto)(fd, buf, n, flags, addr, len),
             };
             let fast_open = flags & libc::MSG_FASTOPEN;
+            if sock.pcb.is_private() {
+                return with_buffer(buf.cast_mut(), n, |source| private::sendto(sock, source, flags, addr, len));
+            }
             if fast_open != 0 && !options::is_unix(sock) {
                 route::pin(sock);
             }

@@ -3,7 +3,7 @@
 use core::ffi::{c_int, c_void};
 use libc::{sockaddr, socklen_t};
 
-use super::decode;
+use super::{decode, private};
 use crate::fd::table::{self, Entry};
 use crate::socket::datagram::local;
 use crate::socket::options::Set;
@@ -22,7 +22,11 @@ fn register(fd: c_int, family: c_int, kind: c_int, protocol: c_int) {
     });
 }
 
-unsafe fn accept_with(fd: c_int, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
+unsafe fn accept_with(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
+    if let Some(sock) = private::of(fd) {
+        // SAFETY: as the caller says.
+        return encode(unsafe { private::accept(sock, addr, len, flags) }) as c_int;
+    }
     let new = call();
     if new >= 0 {
         preserved(|| {
@@ -42,6 +46,9 @@ unsafe fn accept_with(fd: c_int, flags: c_int, call: impl FnOnce() -> c_int) -> 
 
 export! {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+        if private::are_made_of(domain) {
+            return private::socket(domain, kind, protocol);
+        }
         // SAFETY: plain numbers.
         let fd = unsafe { (real().socket)(domain, kind, protocol) };
         if fd >= 0 {
@@ -67,6 +74,10 @@ export! {
     }
 
     fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
+        if let Some(sock) = private::of(fd) {
+            // SAFETY: as the caller says.
+            return encode(unsafe { private::bind(sock, addr, len) }) as c_int;
+        }
         // SAFETY: as the caller says.
         let ret = unsafe { (real().bind)(fd, addr, len) };
         if ret == 0 && let Entry::Datagram(sock) = table::lookup(fd) {
@@ -76,6 +87,9 @@ export! {
     }
 
     fn listen(fd: c_int, backlog: c_int) -> c_int {
+        if let Some(sock) = private::of(fd) {
+            return encode(private::listen(sock, backlog)) as c_int;
+        }
         // SAFETY: plain numbers.
         let ret = unsafe { (real().listen)(fd, backlog) };
         if ret == 0 && let Some(sock) = table::stream(fd) {
@@ -86,15 +100,19 @@ export! {
 
     fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
         // SAFETY: as the caller says.
-        unsafe { accept_with(fd, 0, || (real().accept)(fd, addr, len)) }
+        unsafe { accept_with(fd, addr, len, 0, || (real().accept)(fd, addr, len)) }
     }
 
     fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int {
         // SAFETY: as the caller says.
-        unsafe { accept_with(fd, flags, || (real().accept4)(fd, addr, len, flags)) }
+        unsafe { accept_with(fd, addr, len, flags, || (real().accept4)(fd, addr, len, flags)) }
     }
 
     fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
+        if let Some(sock) = private::of(fd) {
+            // SAFETY: as the caller says.
+            return encode(unsafe { private::connect(sock, addr, len) }) as c_int;
+        }
         let before = table::socket(fd).and_then(local::before_connect);
         // SAFETY: as the caller says.
         let ret = unsafe { check((real().connect)(fd, addr, len) as isize) };
@@ -125,11 +143,19 @@ export! {
     }
 
     fn getsockname(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
+        if let Some(sock) = private::of(fd) {
+            // SAFETY: as the caller says.
+            return encode(unsafe { private::name(sock, false, addr, len) }) as c_int;
+        }
         // SAFETY: as the caller says.
         unsafe { (real().getsockname)(fd, addr, len) }
     }
 
     fn getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
+        if let Some(sock) = private::of(fd) {
+            // SAFETY: as the caller says.
+            return encode(unsafe { private::name(sock, true, addr, len) }) as c_int;
+        }
         if table::stream(fd).is_some_and(options::is_over) {
             return encode(Err(crate::sys::Errno::ENOTCONN)) as c_int;
         }
@@ -141,6 +167,11 @@ export! {
         // SAFETY: as the caller says. What is overwritten afterwards the real call has just written.
         unsafe {
             let Some(sock) = table::socket(fd) else { return (real().getsockopt)(fd, level, name, value, len) };
+            if sock.pcb.is_private()
+                && let Some(ret) = private::getsockopt(sock, (level, name), value, len)
+            {
+                return encode(ret) as c_int;
+            }
             let known = options::get(sock, level, name);
             let ret = (real().getsockopt)(fd, level, name, value, len);
             if ret == 0 && !value.is_null() {
@@ -160,6 +191,11 @@ export! {
         // SAFETY: as the caller says.
         unsafe {
             let Some(sock) = table::socket(fd) else { return (real().setsockopt)(fd, level, name, value, len) };
+            if sock.pcb.is_private()
+                && let Some(ret) = private::setsockopt(sock, (level, name), value, len)
+            {
+                return encode(ret) as c_int;
+            }
             let int = (len as usize >= size_of::<c_int>() && decode::is_there(value.cast::<c_int>())).then(|| value.cast::<c_int>().read_unaligned());
             match options::set(sock, level, name, int) {
                 Set::Done => 0,

@@ -148,12 +148,12 @@ impl<'a> Reader<'a> {
             _ => anchor.map_or(state.name(), |a| a.state),
         };
         // The other end of an AF_UNIX connection, as far as it is known.
-        let peer = circuit.filter(|_| pcb.has(flag::UNIX)).and_then(|(c, side)| {
+        let peer = circuit.filter(|_| pcb.is_unix_domain()).and_then(|(c, side)| {
             let index = c.pcbs[1 - side].load(Ordering::Acquire);
             Some(crate::pcb::block::pcb(self.arena, index)?.addresses().local)
         });
         let row = Row {
-            proto: match (pcb.has(flag::UNIX), is_udp, is_v6) {
+            proto: match (pcb.is_unix_domain(), is_udp, is_v6) {
                 _ if is_local => "unixgram",
                 (true, ..) if pcb.has(flag::PACKETS) => "unixseq",
                 (true, ..) => "unix",
@@ -226,7 +226,7 @@ fn why(arena: &Arena, pcb: &Pcb, state: State, anchor: Option<Entry>, ends: Opti
         return Some(if awaits_accept {
             "the other end has not accepted yet"
         } else {
-            match pcb.has(flag::UNIX) {
+            match pcb.is_unix_domain() {
                 true => "no peer in this net: not preloaded, of another user, or not looked for yet",
                 false => "no peer in this net: not preloaded, of another user, or on another machine",
             }

@@ -252,7 +252,7 @@ pub fn confine_all() {
 
 /// Before a program without the library gets the descriptors that it is to keep: what can go back to the kernel does.
 pub fn hand_over() {
-    for sock in sockets().filter(|sock| call::is_kept_by_exec(sock.fd)) {
+    for sock in sockets().filter(|sock| call::is_kept_by_exec(sock.fd) && !sock.pcb.is_private()) {
         if sock.pcb.has(flag::UNIX) {
             unix::hand_over(sock);
         } else if sock.pcb.has(flag::DATAGRAM) {

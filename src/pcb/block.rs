@@ -114,6 +114,25 @@ pub mod flag {
     pub const INHERITED: u32 = NODELAY | OOB_INLINE | LINGER_RESET | INET6 | KERNEL_ONLY;
 }
 
+/// What a program sees of a socket of a private net, whose anchor is of another family: `Pcb::facade`.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0..8 | address family |
+/// | 8..16 | protocol (IPPROTO) |
+/// | 16.. | the bits below |
+pub mod facade {
+    /// SO_REUSEADDR and SO_REUSEPORT, as they were when it was bound.
+    pub const REUSEADDR: u32 = 1 << 16;
+    pub const REUSEPORT: u32 = 1 << 17;
+    /// The program has bound it.
+    pub const BOUND: u32 = 1 << 18;
+    /// A connect(2) that did not wait was told EINPROGRESS, and the program has not asked what came of it.
+    pub const CONNECTING: u32 = 1 << 19;
+    /// Its anchor has its name.
+    pub const NAMED: u32 = 1 << 20;
+}
+
 /// More processes than one wait on a socket.
 const SEVERAL: u32 = u32::MAX;
 
@@ -180,9 +199,13 @@ pub struct Pcb {
     pub facade: AtomicU32,
     /// The listening PCB that a connection which nobody has accepted yet waits at.
     pub listener: AtomicU32,
+    /// Connections that wait at a listening PCB.
+    pub waiting: AtomicU32,
+    /// The number of the anchor's inode, where the addresses do not say it.
+    pub anchor_inode: AtomicU64,
     /// Options that the anchor does not know: level, name and value (`socket::private::options`).
     pub options: [AtomicU64; OPTIONS],
-    _rest: [u64; 4],
+    _rest: [u64; 2],
 }
 
 /// Options kept for a socket of a private net.
@@ -252,15 +275,55 @@ impl Pcb {
         self.ports.store(u32::from(key.local.port) | u32::from(key.remote.port) << 16, Ordering::Release);
     }
 
+    /// Whether it is a socket of a private net, its AF_UNIX ones aside.
+    #[inline]
+    pub fn is_private(&self) -> bool {
+        self.facade.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it is of AF_UNIX not only beneath, but for the program as well.
+    #[inline]
+    pub fn is_unix_domain(&self) -> bool {
+        self.has(flag::UNIX) && !self.is_private()
+    }
+
+    /// The address family of a private net's socket, and its protocol.
+    pub fn family_and_protocol(&self) -> (i32, i32) {
+        let word = self.facade.load(Ordering::Relaxed);
+        ((word & 0xff) as i32, (word >> 8 & 0xff) as i32)
+    }
+
+    /// Whether any of the facade's `bits` is set.
+    pub fn shows(&self, bits: u32) -> bool {
+        self.facade.load(Ordering::Acquire) & bits != 0
+    }
+
+    /// Sets or clears bits of the facade.
+    pub fn put_facade(&self, bits: u32, on: bool) {
+        if on {
+            self.facade.fetch_or(bits, Ordering::AcqRel)
+        } else {
+            self.facade.fetch_and(!bits, Ordering::AcqRel)
+        };
+    }
+
     /// Makes a fresh block out of the remains of another.
     pub(super) fn reset(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.flags.store(0, Ordering::Relaxed);
         self.rcvlowat.store(1, Ordering::Relaxed);
         self.set_addresses(Key { local: Address::default(), remote: Address::default() });
-        for word in
-            [&self.link, &self.rcvtimeo_ns, &self.sndtimeo_ns, &self.cookie, &self.by_kernel, &self.by_kernel_read, &self.marks, &self.peeked_at]
-        {
+        for word in [
+            &self.link,
+            &self.rcvtimeo_ns,
+            &self.sndtimeo_ns,
+            &self.cookie,
+            &self.by_kernel,
+            &self.by_kernel_read,
+            &self.marks,
+            &self.peeked_at,
+            &self.anchor_inode,
+        ] {
             word.store(0, Ordering::Relaxed);
         }
         for word in [
@@ -282,6 +345,7 @@ impl Pcb {
             &self.host,
             &self.facade,
             &self.listener,
+            &self.waiting,
         ] {
             word.store(0, Ordering::Relaxed);
         }

@@ -55,9 +55,26 @@ fn tell_end(arena: &Arena, name: Name, how: End) {
 fn release_locked(lock: &TableLock, name: Name, how: End) {
     let Some(p) = name.find(lock.arena) else { return };
     let link = Link::of(p.link.load(Ordering::Acquire));
+    if p.state() == State::Listen && p.waiting.load(Ordering::Relaxed) > 0 {
+        release_waiting(lock, name.index);
+    }
+    if let Some(l) = pcb(lock.arena, p.listener.swap(0, Ordering::AcqRel)) {
+        table::no_longer_waits(l);
+    }
     table::free(lock, name.index);
     if let Some(link) = link {
         leave_circuit(lock, link, how);
+    }
+}
+
+/// Nobody will accept what waits at a listening PCB.
+fn release_waiting(lock: &TableLock, listener: u32) {
+    let waiting: Vec<Name> = table::all(lock.arena)
+        .filter(|(_, p)| p.listener.load(Ordering::Relaxed) == listener && p.state() == State::Established)
+        .map(|(index, p)| Name::of(index, p))
+        .collect();
+    for name in waiting {
+        release_locked(lock, name, End::Reset);
     }
 }
 
@@ -109,7 +126,12 @@ pub fn is_held(arena: &Arena, p: &Pcb) -> bool {
 pub fn is_held_by_any(arena: &Arena, p: &Pcb) -> bool {
     let owner_dead = || owner::is_dead(arena, p.owner.load(Ordering::Relaxed));
     let key = p.addresses();
-    if let Some(inode) = key.local.inode() {
+    if p.listener.load(Ordering::Relaxed) != 0 {
+        // Whoever listens holds what waits to be accepted.
+        return pcb(arena, p.listener.load(Ordering::Relaxed)).is_some_and(|l| l.state() == State::Listen && is_held(arena, l));
+    }
+    let anchor_inode = Some(p.anchor_inode.load(Ordering::Relaxed)).filter(|&inode| inode != 0);
+    if let Some(inode) = key.local.inode().or(anchor_inode) {
         return match diag::unix_socket(inode, p.cookie.load(Ordering::Relaxed)) {
             Some(answer) => answer != diag::UnixSocket::Gone,
             None => !owner_dead(),

@@ -27,7 +27,7 @@ fn cookie_hash(cookie: u64) -> u32 {
 }
 
 /// A chain: where it begins, and which field of a PCB goes on.
-struct Chain<'a> {
+pub(super) struct Chain<'a> {
     arena: &'a Arena,
     head: &'a AtomicU32,
     next: fn(&Pcb) -> &AtomicU32,
@@ -38,16 +38,17 @@ impl<'a> Chain<'a> {
         Some(Chain { arena, head: bucket(arena, COOKIES, cookie_hash(cookie))?, next: |p| &p.next_cookie })
     }
 
-    fn of_connection(arena: &'a Arena, key: &Key) -> Option<Self> {
+    pub(super) fn of_connection(arena: &'a Arena, key: &Key) -> Option<Self> {
         Some(Chain { arena, head: bucket(arena, CONNECTIONS, key.hash())?, next: |p| &p.next_connection })
     }
 
-    fn of_port(arena: &'a Arena, port: u16) -> Option<Self> {
-        Some(Chain { arena, head: bucket(arena, PORTS, u32::from(port))?, next: |p| &p.next_port })
+    pub(super) fn of_port(arena: &'a Arena, host: u32, port: u16) -> Option<Self> {
+        let hash = u32::from(port).wrapping_add(host.wrapping_mul(0x9e37));
+        Some(Chain { arena, head: bucket(arena, PORTS, hash)?, next: |p| &p.next_port })
     }
 
     /// The entries; a chain bent into a ring by damage ends all the same.
-    fn iter(&self) -> impl Iterator<Item = (u32, &'a Pcb)> + use<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &'a Pcb)> + use<'a> {
         let (arena, next) = (self.arena, self.next);
         let mut index = self.head.load(Ordering::Acquire);
         core::iter::from_fn(move || {
@@ -59,7 +60,7 @@ impl<'a> Chain<'a> {
         .take(PCBS.entries as usize)
     }
 
-    fn insert(&self, _lock: &TableLock, index: u32) {
+    pub(super) fn insert(&self, _lock: &TableLock, index: u32) {
         if let Some(p) = pcb(self.arena, index) {
             (self.next)(p).store(self.head.load(Ordering::Relaxed), Ordering::Release);
             self.head.store(index, Ordering::Release);
@@ -130,8 +131,17 @@ pub fn free(lock: &TableLock, index: u32) {
     pool.live.fetch_sub(1, Ordering::Relaxed);
 }
 
-/// What a PCB with such addresses is chained by: an AF_UNIX socket by its inode alone.
+/// What the accepted connections at a port of a private net's host are chained by.
+pub(super) fn accepted_at(host: u32, port: u16) -> Key {
+    Key { local: Address { high: u64::MAX, low: u64::from(host), port }, remote: Address::default() }
+}
+
+/// What a PCB with such addresses is chained by: an AF_UNIX socket by its inode alone, an accepted connection of a private
+/// net by its host and port.
 fn chained_by(p: &Pcb, key: Key) -> Key {
+    if p.is_private() {
+        return accepted_at(p.host.load(Ordering::Relaxed), key.local.port);
+    }
     if p.has(flag::UNIX | flag::LOCAL) { Key { local: Address { port: 0, ..key.local }, remote: Address::default() } } else { key }
 }
 
@@ -139,7 +149,10 @@ fn chained_by(p: &Pcb, key: Key) -> Key {
 pub fn unbind(lock: &TableLock, index: u32) {
     let Some(p) = pcb(lock.arena, index) else { return };
     let key = p.addresses();
-    for chain in [Chain::of_connection(lock.arena, &chained_by(p, key)), Chain::of_port(lock.arena, key.local.port)].into_iter().flatten() {
+    for chain in [Chain::of_connection(lock.arena, &chained_by(p, key)), Chain::of_port(lock.arena, p.host.load(Ordering::Relaxed), key.local.port)]
+        .into_iter()
+        .flatten()
+    {
         chain.remove(lock, index);
     }
 }
@@ -149,13 +162,29 @@ pub fn by_cookie(arena: &Arena, cookie: u64) -> Option<(u32, &Pcb)> {
     Chain::of_cookie(arena, cookie)?.iter().find(|(_, p)| p.cookie.load(Ordering::Relaxed) == cookie && p.state() != State::Free)
 }
 
+/// A connection that waited at a listening PCB of a private net does so no longer.
+pub(super) fn no_longer_waits(listener: &Pcb) {
+    let _ = listener.waiting.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
+}
+
+/// The socket of a PCB has another cookie from now on.
+pub(super) fn set_cookie(lock: &TableLock, index: u32, cookie: u64) {
+    let Some(p) = pcb(lock.arena, index) else { return };
+    let chains = [p.cookie.load(Ordering::Relaxed), cookie].map(|cookie| Chain::of_cookie(lock.arena, cookie));
+    if let [Some(before), Some(after)] = chains {
+        before.remove(lock, index);
+        p.cookie.store(cookie, Ordering::Relaxed);
+        after.insert(lock, index);
+    }
+}
+
 /// Makes a PCB the listener of its local port.
 pub fn bind_listener(lock: &TableLock, index: u32, local: Address) {
     let Some(p) = pcb(lock.arena, index) else { return };
     unbind(lock, index);
     p.set_addresses(Key { local, remote: Address::default() });
     p.set_state(State::Listen);
-    if let Some(chain) = Chain::of_port(lock.arena, local.port) {
+    if let Some(chain) = Chain::of_port(lock.arena, 0, local.port) {
         chain.insert(lock, index);
     }
 }
@@ -163,7 +192,7 @@ pub fn bind_listener(lock: &TableLock, index: u32, local: Address) {
 /// The PCB that a connection request to `to` finds: listening on the port, at that address or at any.
 pub fn listener(arena: &Arena, to: Address) -> Option<(u32, &Pcb)> {
     let at = |exact: bool| {
-        Chain::of_port(arena, to.port)?.iter().find(|(_, p)| {
+        Chain::of_port(arena, 0, to.port)?.iter().find(|(_, p)| {
             let local = p.addresses().local;
             p.state() == State::Listen && local.port == to.port && if exact { local == to } else { local.is_any() }
         })
@@ -217,7 +246,7 @@ pub fn by_inode(arena: &Arena, inode: u64) -> Option<(u32, &Pcb)> {
 pub fn bind_name(lock: &TableLock, index: u32, name: Address) {
     let Some(p) = pcb(lock.arena, index) else { return };
     let key = p.addresses();
-    let (Some(old), Some(new)) = (Chain::of_port(lock.arena, key.local.port), Chain::of_port(lock.arena, name.port)) else { return };
+    let (Some(old), Some(new)) = (Chain::of_port(lock.arena, 0, key.local.port), Chain::of_port(lock.arena, 0, name.port)) else { return };
     old.remove(lock, index);
     p.set_addresses(Key { local: Address { port: name.port, ..key.local }, remote: Address { port: 0, ..name } });
     new.insert(lock, index);
@@ -226,7 +255,7 @@ pub fn bind_name(lock: &TableLock, index: u32, name: Address) {
 
 /// The PCB of the AF_UNIX datagram socket with such a name.
 pub fn by_name(arena: &Arena, name: Address) -> Option<(u32, &Pcb)> {
-    Chain::of_port(arena, name.port)?.iter().find(|(_, p)| {
+    Chain::of_port(arena, 0, name.port)?.iter().find(|(_, p)| {
         let key = p.addresses();
         p.has(flag::LOCAL) && key.local.port == name.port && key.remote == Address { port: 0, ..name } && p.state() != State::Free
     })
@@ -239,7 +268,7 @@ pub fn bind_datagram(lock: &TableLock, index: u32, key: Key) {
     p.set_addresses(key);
     p.set_state(if key.remote.port != 0 { State::Established } else { State::Closed });
     if key.local.port != 0
-        && let Some(chain) = Chain::of_port(lock.arena, key.local.port)
+        && let Some(chain) = Chain::of_port(lock.arena, p.host.load(Ordering::Relaxed), key.local.port)
     {
         chain.insert(lock, index);
     }
@@ -270,21 +299,28 @@ fn fit(p: &Pcb, to: Address, from: Address) -> Option<u32> {
 /// Datagram sockets at a local port.
 pub fn datagram_sockets_at(arena: &Arena, port: u16) -> usize {
     let is_there = |p: &Pcb| p.has(flag::DATAGRAM) && !p.has(flag::LOCAL) && p.addresses().local.port == port && p.state() != State::Free;
-    Chain::of_port(arena, port).map_or(0, |chain| chain.iter().filter(|(_, p)| is_there(p)).count())
+    Chain::of_port(arena, 0, port).map_or(0, |chain| chain.iter().filter(|(_, p)| is_there(p)).count())
 }
 
-/// The PCB that a datagram finds: the one that fits best. `None` as well where several fit equally well.
-pub fn datagram(arena: &Arena, to: Address, from: Address) -> Option<(u32, &Pcb)> {
-    let (mut best, mut best_fit, mut is_shared) = (None, 0, false);
-    for (index, p) in Chain::of_port(arena, to.port)?.iter() {
+/// The PCB that a datagram to `host` finds (0: the host net): the one that fits best. `None` as well where several fit equally
+/// well; in a private net one of them, which the addresses choose.
+pub fn datagram(arena: &Arena, host: u32, to: Address, from: Address) -> Option<(u32, &Pcb)> {
+    let (mut best, mut best_fit, mut equals) = (None, 0, 0u32);
+    let choice = Key { local: to, remote: from }.hash();
+    for (index, p) in Chain::of_port(arena, host, to.port)?.iter().filter(|(_, p)| p.host.load(Ordering::Relaxed) == host) {
         let Some(fit) = fit(p, to, from) else { continue };
         match best {
             Some(_) if fit < best_fit => {}
-            Some(_) if fit == best_fit => is_shared = true,
-            _ => (best, best_fit, is_shared) = (Some((index, p)), fit, false),
+            Some(_) if fit == best_fit => {
+                equals += 1;
+                if host != 0 && choice.rotate_left(equals).is_multiple_of(equals) {
+                    best = Some((index, p));
+                }
+            }
+            _ => (best, best_fit, equals) = (Some((index, p)), fit, 1),
         }
     }
-    best.filter(|_| !is_shared)
+    best.filter(|_| equals == 1 || host != 0)
 }
 
 /// Gives a datagram socket a mailbox. False where there is no room.

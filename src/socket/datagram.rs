@@ -43,6 +43,7 @@ const LOOK_NOW_AND_THEN_NS: u64 = 1_000_000_000;
 
 pub mod local;
 mod marks;
+mod private;
 mod send;
 pub mod told;
 mod wait;
@@ -89,6 +90,9 @@ impl Got {
 pub fn named(sock: Sock) {
     if sock.pcb.has(flag::LOCAL) {
         return local::named(sock);
+    }
+    if sock.pcb.is_private() {
+        return;
     }
     let name = |remote| options::name(sock.fd, remote).unwrap_or_default();
     let key = Key { local: name(false), remote: name(true) };
@@ -142,7 +146,7 @@ fn is_known_receiver(sock: Sock) -> bool {
 
 #[cold]
 fn open(sock: Sock) -> Option<Endpoint> {
-    if !sock.pcb.has(flag::LOCAL) && !is_known_receiver(sock) {
+    if !sock.pcb.has(flag::LOCAL) && !sock.pcb.is_private() && !is_known_receiver(sock) {
         return None;
     }
     let local = sock.pcb.addresses().local;
@@ -178,6 +182,9 @@ fn open(sock: Sock) -> Option<Endpoint> {
 
 /// From now on what is sent to the socket comes through the kernel.
 pub fn pin(sock: Sock) {
+    if sock.pcb.is_private() {
+        return;
+    }
     sock.pcb.set(flag::KERNEL_ONLY);
     table::datagrams_changed(sock.arena);
 }
@@ -397,7 +404,13 @@ impl Endpoint {
 
     /// Looks at the kernel's next datagram, and takes it if it is a doorbell that need not stay.
     fn next_in_kernel(&self) -> Result<Datagram, Errno> {
-        call::next_datagram(self.sock.fd, doorbell(self.sock.arena), || !self.leaves_doorbells())
+        loop {
+            match call::next_datagram(self.sock.fd, doorbell(self.sock.arena), || !self.leaves_doorbells()) {
+                // Nobody of the net sends anything else by the kernel.
+                Ok(Datagram::Other) if self.sock.pcb.is_private() => call::recv_few(self.sock.fd, 1).map(|_| ())?,
+                other => return other,
+            }
+        }
     }
 }
 
@@ -425,5 +438,8 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
         _ => flag::SHUT_RD | flag::SHUT_WR,
     };
     sock.pcb.set(flags);
+    if sock.pcb.is_private() && sock.pcb.addresses().remote.port == 0 {
+        return Err(Errno::ENOTCONN);
+    }
     call::shutdown(sock.fd, how)
 }

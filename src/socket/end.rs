@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use libc::c_int;
 
 use super::handle::{Endpoint, Sock};
-use super::{packet, route, stats, unix};
+use super::{packet, private, route, stats, unix};
 use crate::pcb::block::{State, flag};
 use crate::pcb::circuit::End;
 use crate::pcb::reap;
@@ -55,7 +55,7 @@ impl Endpoint {
     pub fn settle_end(&self) {
         if self.peer_end() == End::Reset && self.sock.pcb.set_once(flag::END_SEEN) {
             // After its FIN only a sender is told (tcp_reset of Linux).
-            let is_unix = self.sock.pcb.has(flag::UNIX);
+            let is_unix = self.sock.pcb.is_unix_domain();
             let error = if self.rx.is_finished() && !is_unix { Errno::EPIPE } else { Errno::ECONNRESET };
             self.sock.pcb.so_error.store(error.0 as u32, Ordering::Release);
             if !is_unix {
@@ -89,7 +89,7 @@ impl Endpoint {
     #[cold]
     fn refuse_send(&self) -> Option<Result<(), Errno>> {
         let pcb = self.sock.pcb;
-        if pcb.has(flag::UNIX) {
+        if pcb.is_unix_domain() {
             return self.refuse_unix_send();
         }
         self.settle_end();
@@ -177,6 +177,9 @@ impl Endpoint {
 pub fn shutdown(sock: Sock, how: c_int) -> Ret {
     let endpoint = sock.endpoint().inspect(Endpoint::become_aware).filter(|ep| ep.tx.path() == Path::Ring);
     let Some(ep) = endpoint.filter(|_| (libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how)) else {
+        if sock.pcb.is_private() {
+            return private::shutdown_unconnected(sock, how);
+        }
         if sock.pcb.has(flag::UNIX) && sock.endpoint().is_some() {
             return unix::shutdown_in_kernel(sock, how);
         }
@@ -195,7 +198,7 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
         return ret;
     };
     let both_ended = sock.pcb.has(flag::SHUT_WR) && (ep.rx.is_finished() || ep.peer_end() != End::Open);
-    let is_unix = sock.pcb.has(flag::UNIX);
+    let is_unix = sock.pcb.is_unix_domain();
     if !is_unix && (ep.peer_end() == End::Reset || sock.pcb.has(flag::BROKEN) || both_ended) {
         return Err(Errno::ENOTCONN);
     }

@@ -5,7 +5,7 @@ use libc::c_int;
 
 use super::handle::Sock;
 use super::{datagram, end, options, route};
-use crate::net::host;
+use crate::net::{host, hosts};
 use crate::pcb::block::{State, flag};
 use crate::pcb::circuit::End;
 use crate::pcb::reap::{self, Name};
@@ -72,6 +72,23 @@ pub fn create(fd: c_int, family: c_int, kind: Kind, nonblocking: bool) -> Option
         pcb.set(if kind == Kind::Datagram { flag::LOCAL } else { flag::UNIX });
         table::bind_inode(&lock, index, inode);
     }
+    Some(Sock { arena, index, pcb, fd })
+}
+
+/// A PCB for a new socket of a private net, of such a family, kind and protocol, with its anchor `fd`.
+pub fn create_private(fd: c_int, (family, kind, protocol): (c_int, c_int, c_int), nonblocking: bool) -> Option<Sock> {
+    let (arena, me) = member()?;
+    let host = hosts::ours(arena).filter(|_| hosts::is_private(arena))?;
+    let (cookie, inode) = (call::cookie(fd).ok()?, call::inode(fd).ok()?);
+    let lock = arena.try_lock()?;
+    let (index, pcb) = table::allocate(&lock, cookie, me.slot())?;
+    pcb.fd.store(fd as u32, Ordering::Relaxed);
+    pcb.host.store(host, Ordering::Relaxed);
+    pcb.facade.store(family as u32 | (protocol as u32) << 8, Ordering::Relaxed);
+    pcb.anchor_inode.store(inode, Ordering::Relaxed);
+    pcb.put(flag::NONBLOCK, nonblocking);
+    pcb.put(flag::INET6, family == libc::AF_INET6);
+    pcb.set(if kind == libc::SOCK_DGRAM { flag::DATAGRAM } else { flag::UNIX });
     Some(Sock { arena, index, pcb, fd })
 }
 

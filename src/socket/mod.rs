@@ -11,6 +11,7 @@ pub mod handle;
 pub mod life;
 pub mod options;
 pub mod packet;
+pub mod private;
 pub mod ready;
 pub mod recv;
 pub mod route;

@@ -9,7 +9,7 @@ use libc::{
 };
 
 use super::handle::Sock;
-use super::{datagram, end, packet, route};
+use super::{datagram, end, packet, private, route};
 use crate::pcb::Address;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
@@ -123,6 +123,11 @@ pub fn name(fd: c_int, remote: bool) -> Option<Address> {
     call::socket_address(&call::socket_name(fd, remote).ok()?).map(Address::from)
 }
 
+/// The value of an integer option, of whatever socket.
+pub fn int(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
+    if sock.pcb.is_private() { private::options::int(sock, level, option) } else { call::int_option(sock.fd, level, option).ok() }
+}
+
 /// What a socket from accept(2) has from its listener.
 pub fn inherit(sock: Sock, from: Sock) {
     sock.pcb.set(from.pcb.flags() & flag::INHERITED);
@@ -179,7 +184,7 @@ fn most_lowat(sock: Sock) -> c_int {
 /// Before setsockopt(2) with an integer `value` (0 where the option has none).
 pub fn set(sock: Sock, level: c_int, option: c_int, value: Option<c_int>) -> Set {
     let doorbells = sock.pcb.has(flag::ANCHOR_READY);
-    if sock.pcb.has(flag::UNIX) {
+    if sock.pcb.is_unix_domain() {
         return set_unix(sock, level, option, value);
     }
     if sock.pcb.has(flag::DATAGRAM) {
@@ -282,7 +287,7 @@ pub fn note(sock: Sock, level: c_int, option: c_int) {
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if pcb.has(flag::DATAGRAM) => pcb.put(flag::V6ONLY, int() != 0),
         _ if pcb.has(flag::LOCAL) => {}
         _ if pcb.has(flag::DATAGRAM) => datagram::note(sock, level, option),
-        _ if pcb.has(flag::UNIX) => {}
+        _ if pcb.is_unix_domain() => {}
         (SOL_SOCKET, SO_LINGER) => {
             let [on, seconds] = call::linger(sock.fd).unwrap_or([0, 0]);
             pcb.put(flag::LINGER_RESET, on != 0 && seconds == 0);
@@ -306,7 +311,7 @@ pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
     }
     if !pcb.has(flag::ANCHOR_READY)
         || pcb.has(flag::DATAGRAM)
-        || (pcb.has(flag::UNIX) && !(level == SOL_SOCKET && matches!(option, SO_RCVLOWAT | SO_ERROR)))
+        || (pcb.is_unix_domain() && !(level == SOL_SOCKET && matches!(option, SO_RCVLOWAT | SO_ERROR)))
     {
         return None;
     }
@@ -330,7 +335,7 @@ pub fn get(sock: Sock, level: c_int, option: c_int) -> Option<c_int> {
 
 /// The state that TCP_INFO shall tell (linux/tcp_states.h), where the anchor's is not the connection's.
 pub fn tcp_state(sock: Sock, level: c_int, option: c_int) -> Option<u8> {
-    if (level, option) != (IPPROTO_TCP, TCP_INFO) || sock.pcb.has(flag::UNIX | flag::DATAGRAM) {
+    if (level, option) != (IPPROTO_TCP, TCP_INFO) || sock.pcb.is_unix_domain() || sock.pcb.has(flag::DATAGRAM) {
         return None;
     }
     let ep = sock.endpoint().filter(|ep| ep.is_on_ring())?;
@@ -371,7 +376,7 @@ pub fn unsent_bytes(sock: Sock) -> Option<c_int> {
     if sock.pcb.has(flag::DATAGRAM) {
         return None;
     }
-    if sock.pcb.has(flag::UNIX) {
+    if sock.pcb.is_unix_domain() {
         // The kernel counts its memory for what the other end has not read.
         let ep = sock.endpoint().filter(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)?;
         return Some(ep.tx.queued()?.min(c_int::MAX as u64) as c_int);
@@ -391,6 +396,9 @@ pub fn for_program(sock: Sock, address: Address) -> SocketAddr {
 
 /// The socket's address family.
 pub fn family(sock: Sock) -> c_int {
+    if sock.pcb.is_private() {
+        return sock.pcb.family_and_protocol().0;
+    }
     if sock.pcb.has(flag::LOCAL) {
         return libc::AF_UNIX;
     }
@@ -413,7 +421,7 @@ pub fn is_local(sock: Sock) -> bool {
 
 /// Whether it is a connected AF_UNIX socket, or one that may be.
 pub fn is_unix(sock: Sock) -> bool {
-    sock.pcb.has(flag::UNIX)
+    sock.pcb.is_unix_domain()
 }
 
 /// Whether the socket's sending direction is on the ring.
@@ -423,7 +431,7 @@ pub fn sends_by_ring(sock: Sock) -> bool {
 
 /// Whether the next byte to be read is at the urgent mark (SIOCATMARK), `None` where the kernel is to be asked.
 pub fn at_mark(sock: Sock) -> Option<c_int> {
-    let ep = sock.endpoint().filter(|ep| ep.is_past_kernel() && !sock.pcb.has(flag::UNIX | flag::DATAGRAM))?;
+    let ep = sock.endpoint().filter(|ep| ep.is_past_kernel() && !sock.pcb.is_unix_domain() && !sock.pcb.has(flag::DATAGRAM))?;
     Some(c_int::from(ep.is_at_mark()))
 }
 

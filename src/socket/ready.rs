@@ -45,7 +45,7 @@ impl Endpoint {
     /// Which poll bits are on.
     pub fn readiness(&self) -> Readiness {
         let pcb = self.sock.pcb;
-        if pcb.has(flag::UNIX) {
+        if pcb.is_unix_domain() {
             return self.unix_readiness();
         }
         if self.is_mailbox() {

@@ -6,7 +6,7 @@ use libc::{MSG_OOB, MSG_PEEK, MSG_WAITALL, c_int};
 use super::handle::{Endpoint, Sock};
 use super::route::{self, RxRoute};
 use super::stats::{COUNTERS, add};
-use super::{packet, sleepers, spin, unix};
+use super::{packet, private, sleepers, spin, unix};
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::owner::System;
@@ -23,7 +23,7 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
     if packet::is_of(sock) {
         return packet::receive(sock, sink, flags, kernel);
     }
-    if flags & MSG_OOB != 0 && sock.pcb.has(flag::UNIX) {
+    if flags & MSG_OOB != 0 && sock.pcb.is_unix_domain() {
         return kernel(0);
     }
     loop {
@@ -32,6 +32,7 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
                 Err(route::ROUTE_CHANGED) => {}
                 ret => return ret,
             },
+            RxRoute::Kernel if sock.pcb.is_private() => return private::receive_unconnected(sock),
             RxRoute::Kernel if sock.pcb.has(flag::UNIX) && flags & MSG_OOB == 0 => {
                 if let Some(ret) = by_unix_kernel(sock, flags, &mut kernel) {
                     return ret;
@@ -62,7 +63,7 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
 pub fn receive_bytes(sock: Sock, sink: &mut Iov, flags: c_int, kernel: impl FnMut(c_int) -> Ret) -> Ret {
     let before = sink.left();
     match receive(sock, sink, flags, kernel) {
-        Ok(n) if sock.pcb.has(flag::UNIX) && !packet::is_of(sock) && n > 0 && sink.left() > 0 && sink.left() < before => {
+        Ok(n) if sock.pcb.is_unix_domain() && !packet::is_of(sock) && n > 0 && sink.left() > 0 && sink.left() < before => {
             beyond_ring(sock, sink, flags, n)
         }
         ret => ret,
@@ -331,7 +332,7 @@ impl Endpoint {
         if flags & MSG_OOB != 0 {
             return self.receive_urgent(sink, flags & MSG_PEEK != 0);
         }
-        let is_unix = self.sock.pcb.has(flag::UNIX);
+        let is_unix = self.sock.pcb.is_unix_domain();
         if flags & libc::MSG_ERRQUEUE != 0 && !is_unix {
             // There never is an error in the queue.
             return Err(Errno::EAGAIN);
@@ -475,7 +476,7 @@ impl Endpoint {
         if (n as u64) < left || beyond.left() == 0 {
             return Ok(n);
         }
-        let wait = flags & MSG_WAITALL != 0 && !self.sock.is_nonblocking(flags) && !self.sock.pcb.has(flag::UNIX);
+        let wait = flags & MSG_WAITALL != 0 && !self.sock.is_nonblocking(flags) && !self.sock.pcb.is_unix_domain();
         Ok(n + self.receive_slowly(&mut beyond, true, !wait, if wait { usize::MAX } else { 1 }).unwrap_or(0))
     }
 }

@@ -139,7 +139,7 @@ fn rx_for_now(sock: Sock) -> RxRoute {
 
 /// The other end of a connection that says nothing of it by its addresses.
 fn look_for_peer(sock: Sock) -> Option<Endpoint> {
-    if !sock.pcb.has(flag::UNIX) {
+    if !sock.pcb.is_unix_domain() {
         return None;
     }
     unix::seek_peer(sock);
@@ -160,6 +160,9 @@ impl Endpoint {
     }
 
     fn look_around(&self) {
+        if self.sock.pcb.is_private() {
+            return;
+        }
         if self.sock.pcb.has(flag::UNIX) {
             return self.look_around_unix();
         }
@@ -318,6 +321,9 @@ impl Endpoint {
 
 /// Keeps a socket with the kernel from now on, if it has not left it. True if it is there for good.
 pub fn pin(sock: Sock) -> bool {
+    if sock.pcb.is_private() {
+        return false;
+    }
     if sock.pcb.has(flag::UNIX) {
         return unix::pin(sock);
     }

@@ -8,7 +8,7 @@ use super::handle::{Endpoint, Sock};
 use super::route::{self, TxRoute};
 use super::spin::{self, Peer};
 use super::stats::{COUNTERS, add};
-use super::{packet, unix, wait};
+use super::{packet, private, unix, wait};
 use crate::pcb::block::flag;
 use crate::shm::blocks;
 use crate::sys::clock::Deadline;
@@ -38,16 +38,17 @@ pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() ->
     if packet::is_of(sock) {
         return packet::send(sock, source, flags, kernel);
     }
-    if flags & MSG_OOB != 0 && sock.pcb.has(flag::UNIX) {
+    if flags & MSG_OOB != 0 && sock.pcb.is_unix_domain() {
         // The kernel's urgent byte is of another kind there, and stays with it.
         route::pin(sock);
     }
     match route::tx(sock) {
-        TxRoute::Ring(_) if flags & MSG_OOB != 0 && sock.pcb.has(flag::UNIX) => Err(Errno::EAGAIN),
+        TxRoute::Ring(_) if flags & MSG_OOB != 0 && sock.pcb.is_unix_domain() => Err(Errno::EAGAIN),
         TxRoute::Ring(ep) => match ep.send(source, flags) {
             Err(route::ROUTE_CHANGED) => send_elsewhere(sock, source, flags, 0),
             ret => ret,
         },
+        TxRoute::Kernel(_) if sock.pcb.is_private() => private::send_unconnected(sock, flags),
         TxRoute::Kernel(guard) if unix::may_leave_kernel(sock) && flags & MSG_OOB == 0 => {
             let mut sent = 0;
             match unix::send_in_kernel(sock, guard, source, flags, &mut sent) {
@@ -181,7 +182,7 @@ impl Endpoint {
                 }
                 // Who waits is told of an error before the end (sock_alloc_send_pskb of Linux).
                 if sent == 0
-                    && self.sock.pcb.has(flag::UNIX)
+                    && self.sock.pcb.is_unix_domain()
                     && let Some(e) = self.pending_error()
                 {
                     return Err(e);

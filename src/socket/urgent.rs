@@ -141,6 +141,9 @@ impl Endpoint {
 
     /// Tells the other end's kernel that urgent data has come.
     pub fn announce_urgent(&self) {
+        if self.sock.pcb.is_private() {
+            return self.wake_peer();
+        }
         if self.peer_end() == End::Open {
             stats::rang(self.sock.arena);
             let oob: c_int = libc::MSG_OOB;

@@ -2,6 +2,7 @@
 //! thread, configuration, tracing, and the atomics façade that loom replaces. Owns nothing that is
 //! shared between processes. Imports from no other floor.
 
+pub mod anchor;
 pub mod call;
 pub mod clock;
 pub mod config;

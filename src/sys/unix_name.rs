@@ -50,7 +50,7 @@ impl UnixName {
         it
     }
 
-    fn asked(ask: impl FnOnce(*mut sockaddr, *mut socklen_t) -> c_int) -> Result<UnixName, Errno> {
+    pub(super) fn asked(ask: impl FnOnce(*mut sockaddr, *mut socklen_t) -> c_int) -> Result<UnixName, Errno> {
         let mut it = UnixName::empty();
         let mut len = MOST_BYTES as socklen_t;
         check(ask((&raw mut it.name).cast(), &mut len) as isize)?;

@@ -9,8 +9,7 @@ use libc::{
 };
 
 use super::send::Known;
-use crate::socket::Sock;
-use crate::sys::call;
+use crate::socket::{Sock, options};
 
 /// The options: those of IPv4, those of IPv6. In `Pcb::marks` each has 16 bits, its value plus one; 0 where it was never set.
 const OPTIONS: [(c_int, c_int); 4] = [(IPPROTO_IP, IP_TTL), (IPPROTO_IP, IP_TOS), (IPPROTO_IPV6, IPV6_UNICAST_HOPS), (IPPROTO_IPV6, IPV6_TCLASS)];
@@ -40,7 +39,7 @@ pub fn learn(sock: Sock) {
 /// After an option was set.
 pub fn note(sock: Sock, level: c_int, option: c_int) {
     let Some(place) = OPTIONS.iter().position(|&known| known == (level, option)) else { return };
-    let Ok(value) = call::int_option(sock.fd, level, option) else { return };
+    let Some(value) = options::int(sock, level, option) else { return };
     let lane = |value: u64| value << (place * BITS);
     let put = |marks: u64| Some(marks & !lane(0xffff) | lane(u64::from(value as u8) + 1));
     let _ = sock.pcb.marks.fetch_update(Ordering::AcqRel, Ordering::Relaxed, put);
@@ -67,7 +66,7 @@ pub fn default_hops(sock: Sock, is_v4: bool) -> u8 {
     let [v4, v6] = &DEFAULTS;
     let (known, (level, option), lane) = if is_v4 { (v4, OPTIONS[0], 0) } else { (v6, OPTIONS[2], 2) };
     if known.load(Ordering::Relaxed) == 0 && sock.pcb.marks.load(Ordering::Relaxed) >> (lane * BITS) & 0xffff == 0 {
-        let value = call::int_option(sock.fd, level, option).unwrap_or(64);
+        let value = options::int(sock, level, option).unwrap_or(64);
         known.store(u32::from(value as u8) + 1, Ordering::Relaxed);
     }
     known.load(Ordering::Relaxed).wrapping_sub(1) as u8

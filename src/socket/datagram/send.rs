@@ -35,20 +35,20 @@ const MSG_PROBE: c_int = 0x10;
 /// Who receives what a socket sends to an address.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
-    sender: Name,
-    to: Address,
+    pub(super) sender: Name,
+    pub(super) to: Address,
     /// As of which state of the table.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// The sender's own address, as the receiver is told.
     pub from: Address,
-    target: Option<Name>,
+    pub(super) target: Option<Name>,
     pub is_v4: bool,
     /// Whether the sender's own address is the receiver's.
-    is_to_from: bool,
+    pub(super) is_to_from: bool,
     /// The hop limit where the sender has set none.
     pub hops: u8,
     /// How far the mailbox was filled by the last datagram.
-    sent_at: u64,
+    pub(super) sent_at: u64,
 }
 
 const KNOWN: usize = 8;
@@ -101,6 +101,9 @@ pub fn send_with(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, wi
     if sock.pcb.has(flag::LOCAL) {
         return local::send(sock, source, flags, None, kernel);
     }
+    if sock.pcb.is_private() {
+        return private::send(sock, source, flags, to, wishes);
+    }
     if flags & SENT_BY_KERNEL == 0
         && !is_confined()
         && (flags & libc::MSG_OOB == 0 || sock.pcb.has(flag::INET6))
@@ -117,7 +120,7 @@ pub fn send_with(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, wi
 
 /// The member that receives what `sock` sends to `to`.
 #[inline]
-fn receiver(sock: Sock, to: Option<Address>) -> Option<Known> {
+pub(super) fn receiver(sock: Sock, to: Option<Address>) -> Option<Known> {
     let key = sock.pcb.addresses();
     let to = match to {
         Some(to) => to,
@@ -141,12 +144,15 @@ fn receiver(sock: Sock, to: Option<Address>) -> Option<Known> {
 
 #[cold]
 fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
+    if sock.pcb.is_private() {
+        return private::look_up(sock, key, to, epoch);
+    }
     let crosses = sock.pcb.has(flag::V6ONLY) && matches!(to.ip(), IpAddr::V4(_));
     let from = if crosses { None } else { source_address(key, to) };
     // What belongs to an interface is told with that.
     let has_scope = |a: Address| matches!(a.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
     let from = from.filter(|&from| !has_scope(from) && !has_scope(to));
-    let target = from.and_then(|from| table::datagram(sock.arena, to, from)).and_then(|(index, p)| {
+    let target = from.and_then(|from| table::datagram(sock.arena, 0, to, from)).and_then(|(index, p)| {
         let has_mailbox = p.link.load(Ordering::Acquire) != 0 && !p.has(flag::KERNEL_ONLY);
         let is_local = to.ip().is_loopback() || p.addresses().local == to;
         (has_mailbox && is_local && !p.has(flag::NOT_ALONE)).then(|| {
@@ -245,7 +251,7 @@ const TURN_DATAGRAMS: u32 = 32;
 
 /// Puts a datagram into its receiver's mailbox. `None` where the kernel shall carry it.
 #[inline]
-fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_connected: bool) -> Option<Ret> {
+pub(super) fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_connected: bool) -> Option<Ret> {
     let target = known.target?;
     if sock.pcb.has(flag::ERROR_DUE) {
         sock.pcb.clear(flag::ERROR_DUE);
@@ -287,7 +293,7 @@ fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_connected: bool
     take_turns(is_next);
     LAST_TARGET.set(Some(Known { sent_at, ..known }));
     if mailbox.wants_doorbell(sock.arena) {
-        preserved(|| ring(sock, (!is_connected).then_some(known.to)));
+        preserved(|| ring(sock, target, (!is_connected).then_some(known.to)));
     }
     Some(Ok(bytes))
 }
@@ -350,9 +356,12 @@ pub(super) fn make_room(
     Ok(Pushed::Full)
 }
 
-/// Rings the doorbell of whoever receives what is sent to `to`, or to where the socket is connected.
-fn ring(sock: Sock, to: Option<Address>) {
+/// Rings the doorbell of `target`, who receives what is sent to `to`, or to where the socket is connected.
+fn ring(sock: Sock, target: Name, to: Option<Address>) {
     stats::rang(sock.arena);
+    if sock.pcb.is_private() {
+        return private::ring(sock, target);
+    }
     let to = to.map(|a| options::for_program(sock, a));
     let words = doorbell(sock.arena);
     // An error of an earlier datagram's is told instead, once.
@@ -408,7 +417,7 @@ pub fn provoke_the_dead() -> bool {
     if !is_alive_now(sock, target, &mailbox) {
         LAST_TARGET.set(None);
         let is_connected = sock.pcb.addresses().remote == last.to;
-        preserved(|| ring(sock, (!is_connected).then_some(last.to)));
+        preserved(|| ring(sock, last.target.unwrap_or(last.sender), (!is_connected).then_some(last.to)));
     }
     has_read
 }

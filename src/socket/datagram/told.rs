@@ -9,11 +9,12 @@ use libc::{
 };
 
 use super::marks::LOOPBACK;
+use super::private;
 use crate::pcb::block::flag;
 use crate::pcb::{Address, Pcb};
 use crate::socket::options::{SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD};
-use crate::socket::{Sock, route};
-use crate::sys::{call, clock, diag};
+use crate::socket::{Sock, options, route};
+use crate::sys::{clock, diag};
 use crate::transport::direction::Direction;
 use crate::transport::record::{self, Header, More};
 
@@ -56,7 +57,7 @@ const OPTIONS: [(c_int, c_int, u32); 13] = [
 
 /// Reads what a socket asks for.
 pub fn learn(sock: Sock) {
-    let is_set = |level, option| call::int_option(sock.fd, level, option).is_ok_and(|value| value != 0);
+    let is_set = |level, option| options::int(sock, level, option).is_some_and(|value| value != 0);
     let asks = OPTIONS.iter().filter(|(level, option, _)| is_set(*level, *option)).fold(0, |asks, (.., bit)| asks | bit);
     sock.pcb.asks.store(asks, Ordering::Release);
     sock.pcb.put(flag::ASKS, asks != 0);
@@ -76,6 +77,9 @@ pub fn find_interface(sock: Sock) {
     let ip = sock.pcb.addresses().local.ip();
     if sock.pcb.asks.load(Ordering::Relaxed) & ANY_INTERFACE == 0 || ip.is_unspecified() || ip.is_loopback() {
         return;
+    }
+    if sock.pcb.is_private() {
+        return sock.pcb.interface.store(private::INTERFACE, Ordering::Relaxed);
     }
     match diag::interface_of(ip) {
         Some(number) => sock.pcb.interface.store(number, Ordering::Relaxed),

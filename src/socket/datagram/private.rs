@@ -1,0 +1,92 @@
+//! Datagrams of a private net: whoever receives them is in the PCB table, and has a mailbox from the moment in which it has
+//! a port. Nothing goes through the kernel but doorbells.
+
+use super::send::{Known, put, receiver};
+use super::*;
+use crate::pcb::reap::Name;
+use crate::socket::private::{self, Reach};
+
+/// The number of the interface that has a host's address; loopback has 1.
+pub const INTERFACE: u32 = 2;
+/// The most bytes of a UDP datagram over IPv4; over IPv6 eight more.
+const MOST_BYTES: usize = 65_507;
+
+/// Who receives what `sock` sends to `to`.
+#[cold]
+pub(super) fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
+    let crosses = sock.pcb.has(flag::V6ONLY) && to.ip().is_ipv4();
+    let from = if crosses { None } else { private::source(sock, key.local, to.ip()) };
+    let there = match private::reach(sock.arena, private::host(sock), to.ip()) {
+        Reach::Host(there) => Some(there),
+        _ => None,
+    };
+    let found = from.zip(there).and_then(|(from, there)| table::datagram(sock.arena, there, to, from));
+    let target = found.filter(|(_, p)| p.link.load(Ordering::Acquire) != 0).map(|(index, p)| Name::of(index, p));
+    let is_v4 = to.ip().is_ipv4();
+    Known {
+        sender: sock.name(),
+        to,
+        epoch,
+        from: from.unwrap_or_default(),
+        target,
+        is_v4,
+        is_to_from: from.is_some_and(|from| from.ip() == to.ip()),
+        hops: if target.is_some() { marks::default_hops(sock, is_v4) } else { 0 },
+        sent_at: 0,
+    }
+}
+
+/// Sends the datagram in `source` to `to`, or to where the socket is connected.
+///
+/// # Errors
+/// `EDESTADDRREQ`, `EPIPE`, `EMSGSIZE`, `ENETUNREACH`, `EHOSTUNREACH`; `EOPNOTSUPP` for a datagram in parts (MSG_MORE);
+/// `ECONNREFUSED` that an earlier one has met.
+pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, wishes: Wishes) -> Ret {
+    let pcb = sock.pcb;
+    let is_connected = to.is_none();
+    let Some(to) = to.map(private::meant).or_else(|| Some(pcb.addresses().remote).filter(|a| a.port != 0)) else {
+        return Err(Errno(libc::EDESTADDRREQ));
+    };
+    if let Some(error) = end::take_error(sock) {
+        return Err(error);
+    }
+    if pcb.has(flag::SHUT_WR) {
+        return Err(crate::socket::send::signalled(Errno::EPIPE, flags));
+    }
+    if flags & libc::MSG_MORE != 0 || (flags & libc::MSG_OOB != 0 && !pcb.has(flag::INET6)) {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    let most = if to.ip().is_ipv4() { MOST_BYTES } else { MOST_BYTES + 8 };
+    if source.left() > most {
+        return Err(Errno(libc::EMSGSIZE));
+    }
+    private::ensure_port(sock)?;
+    if let Some(known) = receiver(sock, Some(to))
+        && wishes.allow(sock, &known)
+        && let Some(ret) = put(sock, source, known, wishes.marks, is_connected)
+    {
+        return ret;
+    }
+    nobody_receives(sock, to, source.left(), is_connected)
+}
+
+/// What becomes of a datagram that nobody receives.
+#[cold]
+fn nobody_receives(sock: Sock, to: Address, bytes: usize, is_connected: bool) -> Ret {
+    match private::reach(sock.arena, private::host(sock), to.ip()) {
+        Reach::Host(_) => {
+            // The host answers that nobody is there (RFC 1122, 4.1.3.1); only who is connected is told.
+            if is_connected {
+                sock.pcb.so_error.store(libc::ECONNREFUSED as u32, Ordering::Release);
+            }
+            Ok(bytes)
+        }
+        reached => Err(private::unreachable(sock, reached)),
+    }
+}
+
+/// Rings the doorbell of `target`.
+pub(super) fn ring(sock: Sock, target: Name) {
+    let name = private::anchor_name(sock.arena, target.index, target.generation);
+    let _ = call::send_doorbell_to(sock.fd, doorbell(sock.arena), Some(&name));
+}

@@ -1,0 +1,291 @@
+//! Sockets of a private net: to the program they are of AF_INET or AF_INET6, beneath they are of AF_UNIX. Addresses and
+//! ports are the PCB table's alone, and every connection is on the ring from its first byte.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::sync::atomic::Ordering;
+use libc::c_int;
+
+use super::handle::Sock;
+use super::{datagram, end, life};
+use crate::net::hosts;
+use crate::pcb::block::{State, facade, flag};
+use crate::pcb::{Address, Key, private, table};
+use crate::shm::Arena;
+use crate::shm::arena::TableLock;
+use crate::sys::anchor::{self, Kind};
+use crate::sys::errno::{Ret, preserved};
+use crate::sys::unix_name::UnixName;
+use crate::sys::{Errno, call, config};
+
+mod connect;
+pub mod options;
+
+pub use connect::{accept, connect};
+
+/// Whether sockets of this process belong to a private net.
+#[inline]
+pub fn is_here() -> bool {
+    config::get().net.is_some()
+}
+
+/// A new socket of AF_INET or AF_INET6. What is neither a stream nor a datagram socket stays out of the net.
+///
+/// # Errors
+/// `EPROTONOSUPPORT`, `ESOCKTNOSUPPORT`; `ENETDOWN` where the net cannot be had.
+pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Sock, Errno> {
+    let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    let (kind, protocol) = match (kind & !flags, protocol) {
+        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+        (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => return Err(Errno(libc::EPROTONOSUPPORT)),
+        _ => return Err(Errno(libc::ESOCKTNOSUPPORT)),
+    };
+    let fd = anchor::socket(kind | flags)?;
+    let made = life::create_private(fd, (family, kind, protocol), flags & libc::SOCK_NONBLOCK != 0);
+    made.ok_or(Errno(libc::ENETDOWN)).inspect_err(|_| call::close(fd))
+}
+
+/// The host that the socket belongs to.
+pub fn host(sock: Sock) -> u32 {
+    sock.pcb.host.load(Ordering::Relaxed)
+}
+
+fn secret(arena: &Arena) -> [u64; 2] {
+    arena.header().doorbell.each_ref().map(|word| word.load(Ordering::Relaxed))
+}
+
+/// The name of the anchor of a socket that others connect or send to.
+pub fn anchor_name(arena: &Arena, index: u32, generation: u32) -> UnixName {
+    anchor::name(secret(arena), Kind::Socket, u64::from(index) << 32 | u64::from(generation))
+}
+
+/// Gives the anchor its name, once: others connect or send to it from now on.
+fn name_anchor(sock: Sock) -> Result<(), Errno> {
+    if !sock.pcb.shows(facade::NAMED) {
+        anchor::bind(sock.fd, &anchor_name(sock.arena, sock.index, sock.name().generation))?;
+        sock.pcb.put_facade(facade::NAMED, true);
+    }
+    Ok(())
+}
+
+/// The table lock, waited for: without it nothing can be said of addresses.
+fn lock(arena: &'static Arena) -> TableLock<'static> {
+    arena.lock()
+}
+
+fn family_of(sock: Sock) -> c_int {
+    sock.pcb.family_and_protocol().0
+}
+
+/// No particular address, as such a socket has it before it is bound.
+fn any(sock: Sock) -> Address {
+    Address::new(if sock.pcb.has(flag::INET6) { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }, 0)
+}
+
+/// Who is to be reached at an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// A host of the net.
+    Host(u32),
+    /// An address of the net's that no host has.
+    Nobody,
+    Outside,
+}
+
+/// Who is to be reached at `ip` from `host`.
+pub fn reach(arena: &Arena, host: u32, ip: IpAddr) -> Reach {
+    if ip.is_loopback() || ip.is_unspecified() {
+        return Reach::Host(host);
+    }
+    if let Some((number, _)) = hosts::by_address(arena, ip) {
+        return Reach::Host(number);
+    }
+    let net = &arena.header().net;
+    let is_inside = match ip {
+        IpAddr::V4(v4) => v4.to_bits() >> 16 == net.prefix4.load(Ordering::Relaxed),
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 == net.prefix6.load(Ordering::Relaxed),
+    };
+    if is_inside { Reach::Nobody } else { Reach::Outside }
+}
+
+/// What a program is told that wants to go where nobody is; it is counted.
+pub(super) fn unreachable(sock: Sock, reach: Reach) -> Errno {
+    if let Some(host) = hosts::host(sock.arena, host(sock)) {
+        host.refused.fetch_add(1, Ordering::Relaxed);
+    }
+    if reach == Reach::Outside {
+        sock.arena.header().net.refused.fetch_add(1, Ordering::Relaxed);
+        return Errno(libc::ENETUNREACH);
+    }
+    Errno(libc::EHOSTUNREACH)
+}
+
+/// The address that what goes from the socket to `to` comes from.
+pub fn source(sock: Sock, local: Address, to: IpAddr) -> Option<Address> {
+    let is_v4 = to.is_ipv4();
+    if !local.is_any() {
+        return (local.ip().is_ipv4() == is_v4).then_some(local);
+    }
+    let ip = match to {
+        IpAddr::V4(v4) if v4.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_loopback() => v6.into(),
+        to => {
+            let host = hosts::host(sock.arena, host(sock))?;
+            if to.is_ipv4() { IpAddr::V4(host.v4()) } else { IpAddr::V6(host.v6()) }
+        }
+    };
+    Some(Address::new(ip, local.port))
+}
+
+/// What a socket can be bound to: any address, a loopback one, or one of its host's.
+fn is_local(sock: Sock, ip: IpAddr) -> bool {
+    ip.is_unspecified() || ip.is_loopback() || hosts::host(sock.arena, host(sock)).is_some_and(|h| h.has(ip))
+}
+
+/// bind(2).
+///
+/// # Errors
+/// `EINVAL` where it is bound already, `EADDRNOTAVAIL`, `EADDRINUSE`.
+pub fn bind(sock: Sock, to: Address) -> Result<(), Errno> {
+    let pcb = sock.pcb;
+    let is_v4_for_v6 = pcb.has(flag::INET6) && to.ip().is_ipv4();
+    if pcb.addresses().local.port != 0 || (is_v4_for_v6 && pcb.has(flag::V6ONLY)) {
+        return Err(Errno::EINVAL);
+    }
+    if !is_local(sock, to.ip()) {
+        return Err(Errno(libc::EADDRNOTAVAIL));
+    }
+    note_reuse(sock);
+    private::bind(&lock(sock.arena), sock.index, to).map_err(|_| Errno(libc::EADDRINUSE))?;
+    pcb.put_facade(facade::BOUND, true);
+    open_mailbox(sock)
+}
+
+/// SO_REUSEADDR and SO_REUSEPORT count as they are when a socket is bound.
+fn note_reuse(sock: Sock) {
+    let is_on = |option| options::int(sock, libc::SOL_SOCKET, option).is_some_and(|value| value != 0);
+    sock.pcb.put_facade(facade::REUSEADDR, is_on(libc::SO_REUSEADDR));
+    sock.pcb.put_facade(facade::REUSEPORT, is_on(libc::SO_REUSEPORT));
+}
+
+/// A port of its own for a socket that has none.
+///
+/// # Errors
+/// `EADDRNOTAVAIL` where there is none left.
+pub(super) fn ensure_port(sock: Sock) -> Result<(), Errno> {
+    if sock.pcb.addresses().local.port == 0 {
+        let bound = private::bind(&lock(sock.arena), sock.index, any(sock));
+        bound.map_err(|_| Errno(libc::EADDRNOTAVAIL))?;
+        open_mailbox(sock)?;
+    }
+    Ok(())
+}
+
+/// A datagram socket that has a port receives by mailbox.
+fn open_mailbox(sock: Sock) -> Result<(), Errno> {
+    if !sock.pcb.has(flag::DATAGRAM) {
+        return Ok(());
+    }
+    name_anchor(sock)?;
+    datagram::mailbox(sock).map(|_| ()).ok_or(Errno(libc::ENOBUFS))
+}
+
+/// listen(2).
+///
+/// # Errors
+/// `EOPNOTSUPP`, `EINVAL` where it is connected, `EADDRINUSE`.
+pub fn listen(sock: Sock, backlog: c_int) -> Result<(), Errno> {
+    let pcb = sock.pcb;
+    if pcb.has(flag::DATAGRAM) {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    if !matches!(pcb.state(), State::Closed | State::Listen) {
+        return Err(Errno::EINVAL);
+    }
+    ensure_port(sock)?;
+    name_anchor(sock)?;
+    pcb.backlog.store(backlog.max(0) as u32, Ordering::Relaxed);
+    anchor::listen(sock.fd, backlog)?;
+    private::listen(&lock(sock.arena), sock.index).map_err(|_| Errno(libc::EADDRINUSE))
+}
+
+/// connect(2) of a datagram socket; `None` dissolves (AF_UNSPEC).
+pub fn connect_datagram(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
+    let pcb = sock.pcb;
+    let Some(to) = to else {
+        let key = pcb.addresses();
+        // What the program has not bound is not bound any more.
+        let local = if pcb.shows(facade::BOUND) { key.local } else { any(sock) };
+        private::set_addresses(&lock(sock.arena), sock.index, Key { local, remote: Address::default() });
+        pcb.set_state(State::Closed);
+        return Ok(());
+    };
+    let to = meant(to);
+    let reached = reach(sock.arena, host(sock), to.ip());
+    if !matches!(reached, Reach::Host(_)) {
+        return Err(unreachable(sock, reached));
+    }
+    ensure_port(sock)?;
+    let local = pcb.addresses().local;
+    let local = source(sock, local, to.ip()).ok_or(Errno::EINVAL)?;
+    private::set_addresses(&lock(sock.arena), sock.index, Key { local, remote: to });
+    pcb.set_state(State::Established);
+    Ok(())
+}
+
+/// Any address stands for the host itself (RFC 1122, 3.2.1.3, as Linux reads it).
+pub(super) fn meant(to: Address) -> Address {
+    let ip: IpAddr = match to.ip() {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    Address::new(ip, to.port)
+}
+
+/// Whether an address of such a family can be the socket's, or be reached from it.
+///
+/// # Errors
+/// `EAFNOSUPPORT`.
+pub fn check_family(sock: Sock, family: c_int) -> Result<(), Errno> {
+    if family == family_of(sock) { Ok(()) } else { Err(Errno(libc::EAFNOSUPPORT)) }
+}
+
+/// The socket's own address, or the one of its other end.
+///
+/// # Errors
+/// `ENOTCONN`.
+pub fn address(sock: Sock, remote: bool) -> Result<Address, Errno> {
+    let key = sock.pcb.addresses();
+    if !remote {
+        return Ok(if key.local.port == 0 { any(sock) } else { key.local });
+    }
+    let is_connected = sock.pcb.state() == State::Established && key.remote.port != 0;
+    if is_connected && !super::options::is_over(sock) { Ok(key.remote) } else { Err(Errno::ENOTCONN) }
+}
+
+/// What a send on a stream without a connection is told.
+#[cold]
+pub fn send_unconnected(sock: Sock, flags: c_int) -> Ret {
+    Err(end::take_error(sock).unwrap_or_else(|| super::send::signalled(Errno::EPIPE, flags)))
+}
+
+/// What a receive on a stream without a connection is told.
+#[cold]
+pub fn receive_unconnected(sock: Sock) -> Ret {
+    Err(end::take_error(sock).unwrap_or(Errno::ENOTCONN))
+}
+
+/// shutdown(2) of a stream that has no connection.
+pub fn shutdown_unconnected(sock: Sock, how: c_int) -> Ret {
+    match sock.pcb.state() {
+        _ if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) => Err(Errno::EINVAL),
+        // Nobody connects any more, and who waits in accept(2) is told.
+        State::Listen if how != libc::SHUT_WR => {
+            sock.pcb.set_state(State::Closed);
+            preserved(|| call::shutdown(sock.fd, libc::SHUT_RDWR))
+        }
+        State::Listen => Ok(0),
+        _ => Err(Errno::ENOTCONN),
+    }
+}

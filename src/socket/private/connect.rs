@@ -1,0 +1,170 @@
+//! How connections of a private net come about. Who connects makes both ends: its own, and that of who will accept, which
+//! waits at the listening PCB. The anchors are connected last, and only wake and end.
+
+use core::sync::atomic::Ordering;
+use libc::c_int;
+
+use super::*;
+use crate::pcb::Pcb;
+use crate::pcb::circuit::End;
+use crate::pcb::reap::{self, Name};
+use crate::socket::Endpoint;
+use crate::socket::route::PATH_CHANGES;
+use crate::socket::stats::{COUNTERS, add};
+use crate::sys::trace::trace;
+use crate::transport::direction::Path;
+use crate::transport::stream;
+
+/// connect(2) of a stream; `None` dissolves the connection (AF_UNSPEC).
+///
+/// # Errors
+/// `EINPROGRESS` where the socket does not wait, as on Linux; `ECONNREFUSED`, `EISCONN`, `ENETUNREACH`, `EHOSTUNREACH`,
+/// `EADDRNOTAVAIL`, `ENOBUFS`, `EINTR`.
+pub fn connect(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
+    let pcb = sock.pcb;
+    let Some(to) = to else { return Err(Errno(libc::EOPNOTSUPP)) };
+    if let Some(error) = end::take_error(sock) {
+        pcb.put_facade(facade::CONNECTING, false);
+        return Err(error);
+    }
+    match pcb.state() {
+        State::Established if pcb.shows(facade::CONNECTING) => {
+            pcb.put_facade(facade::CONNECTING, false);
+            return Ok(());
+        }
+        State::Closed => {}
+        _ => return Err(Errno(libc::EISCONN)),
+    }
+    let made = establish(sock, meant(to));
+    if !sock.is_nonblocking(0) {
+        return made;
+    }
+    match made {
+        Err(Errno(libc::ECONNREFUSED)) => pcb.so_error.store(libc::ECONNREFUSED as u32, Ordering::Release),
+        Err(e) => return Err(e),
+        Ok(()) => {}
+    }
+    pcb.put_facade(facade::CONNECTING, true);
+    Err(Errno(libc::EINPROGRESS))
+}
+
+fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
+    let (arena, pcb) = (sock.arena, sock.pcb);
+    if to.ip().is_ipv4() && pcb.has(flag::INET6) && pcb.has(flag::V6ONLY) {
+        return Err(Errno(libc::ENETUNREACH));
+    }
+    let there = match reach(arena, host(sock), to.ip()) {
+        Reach::Host(there) => there,
+        reached => return Err(unreachable(sock, reached)),
+    };
+    ensure_port(sock)?;
+    let before = pcb.addresses().local;
+    let local = source(sock, before, to.ip()).ok_or(Errno(libc::ENETUNREACH))?;
+    let key = Key { local, remote: to };
+    let cookie = pcb.cookie.load(Ordering::Relaxed);
+    let (listener, waiting) = {
+        let lock = lock(arena);
+        if private::is_connected(arena, sock.index, host(sock), key) {
+            return Err(Errno(libc::EADDRNOTAVAIL));
+        }
+        let found = private::listener(arena, there, to, local).ok_or(Errno(libc::ECONNREFUSED));
+        let Ok((listener, l)) = found else {
+            drop(lock);
+            return found.map(|_| ());
+        };
+        private::set_addresses(&lock, sock.index, key);
+        let (waiting, w) = private::make_waiting(&lock, (listener, l), cookie, key.reversed()).ok_or(Errno(libc::ENOBUFS))?;
+        if !table::join(&lock, [sock.index, waiting]) {
+            drop(lock);
+            reap::release(arena, Name::of(waiting, w), End::Reset);
+            return Err(Errno(libc::ENOBUFS));
+        }
+        (anchor_name(arena, listener, Name::of(listener, l).generation), Name::of(waiting, w))
+    };
+    // Before the other end can see anything of it.
+    let begun = sock.endpoint().ok_or(Errno(libc::ENOBUFS)).and_then(|ep| begin(&ep)).and_then(|()| knock(sock, cookie, &listener));
+    if let Err(e) = begun {
+        give_up(sock, waiting, before);
+        return Err(e);
+    }
+    pcb.set(flag::ANCHOR_READY);
+    pcb.set_state(State::Established);
+    PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
+    add(&COUNTERS.circuits, 1);
+    trace(format_args!("fd {}: connected from {local} to {to}", sock.fd));
+    Ok(())
+}
+
+/// Both directions on the ring, from the first byte.
+fn begin(ep: &Endpoint) -> Result<(), Errno> {
+    for direction in [ep.tx, ep.rx] {
+        if stream::begin(direction, ep.sock.arena, ep.sock.me(), ep.link.circuit) != Some(true) {
+            return Err(Errno(libc::ENOBUFS));
+        }
+        direction.reader.kernel_left.store(1, Ordering::Release);
+        direction.change_path(Path::Kernel, Path::Ring);
+    }
+    Ok(())
+}
+
+/// Connects the anchors.
+fn knock(sock: Sock, cookie: u64, listener: &UnixName) -> Result<(), Errno> {
+    if !sock.pcb.shows(facade::NAMED) {
+        anchor::bind(sock.fd, &anchor::name(secret(sock.arena), Kind::Client, cookie))?;
+        sock.pcb.put_facade(facade::NAMED, true);
+    }
+    match anchor::connect(sock.fd, listener) {
+        Ok(_) => Ok(()),
+        // It has no room for another: a client is not told so at once, but in the end.
+        Err(Errno::EAGAIN) => Err(Errno(libc::ETIMEDOUT)),
+        Err(e) => Err(e),
+    }
+}
+
+/// The connection does not come about.
+fn give_up(sock: Sock, waiting: Name, before: Address) {
+    reap::release(sock.arena, waiting, End::Reset);
+    reap::unlink(sock.arena, sock.name());
+    private::set_addresses(&lock(sock.arena), sock.index, Key { local: before, remote: Address::default() });
+    sock.pcb.set_state(State::Closed);
+}
+
+/// accept4(2): the new socket.
+///
+/// # Errors
+/// `EINVAL` where it does not listen, `EOPNOTSUPP` for datagrams, what accept4(2) of the anchor says.
+pub fn accept(listener: Sock, flags: c_int) -> Result<Sock, Errno> {
+    if listener.pcb.has(flag::DATAGRAM) {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    if listener.pcb.state() != State::Listen {
+        return Err(Errno::EINVAL);
+    }
+    loop {
+        let (fd, from) = anchor::accept(listener.fd, flags)?;
+        let made = preserved(|| take(listener, fd, &from, flags));
+        match made {
+            Some(sock) => return Ok(sock),
+            // Nobody of the net, or one who has given up meanwhile.
+            None => call::close(fd),
+        }
+    }
+}
+
+fn take(listener: Sock, fd: c_int, from: &UnixName, flags: c_int) -> Option<Sock> {
+    let arena = listener.arena;
+    let client = anchor::number(secret(arena), Kind::Client, from)?;
+    let cookie = call::cookie(fd).ok()?;
+    let inode = call::inode(fd).ok()?;
+    let (index, pcb): (u32, &'static Pcb) = private::claim(&lock(arena), client, cookie)?;
+    let sock = Sock { arena, index, pcb, fd };
+    pcb.anchor_inode.store(inode, Ordering::Relaxed);
+    pcb.owner.store(listener.me().slot(), Ordering::Relaxed);
+    pcb.fd.store(fd as u32, Ordering::Relaxed);
+    pcb.put(flag::NONBLOCK, flags & libc::SOCK_NONBLOCK != 0);
+    pcb.clear(flag::SHARED);
+    crate::socket::options::inherit(sock, listener);
+    options::inherit(sock, listener);
+    add(&COUNTERS.circuits, 1);
+    Some(sock)
+}

@@ -1,0 +1,160 @@
+//! Options of a private net's sockets that their anchors do not know. What Linux would say of one is asked of a socket of the
+//! program's kind, made for the moment; what is set is kept in the PCB.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use libc::{IPPROTO_IPV6, IPPROTO_TCP, SO_DOMAIN, SO_PROTOCOL, SO_REUSEPORT, SO_TYPE, SOL_SOCKET, TCP_CORK, TCP_INFO, TCP_NODELAY, c_int};
+
+use super::*;
+use crate::socket::options::{Set, tcp_state};
+
+/// Options of SOL_SOCKET that sockets of AF_UNIX do not have.
+const NOT_OF_ANCHORS: [c_int; 2] = [SO_REUSEPORT, libc::SO_BINDTODEVICE];
+
+/// A kept option as one word: level, name and value, and one bit that says that there is one.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0..32 | value |
+/// | 32..47 | name |
+/// | 47 | always 1 |
+/// | 48..64 | level |
+fn word((level, name): (c_int, c_int), value: c_int) -> u64 {
+    u64::from(value as u32) | key(level, name)
+}
+
+fn key(level: c_int, name: c_int) -> u64 {
+    (name as u64 & 0x7fff) << 32 | 1 << 47 | (level as u64 & 0xffff) << 48
+}
+
+fn kept(sock: Sock, level: c_int, name: c_int) -> Option<c_int> {
+    let key = key(level, name);
+    let words = sock.pcb.options.iter().map(|word| word.load(Ordering::Acquire));
+    words.into_iter().find(|word| word & !0xffff_ffff == key).map(|word| word as u32 as c_int)
+}
+
+fn keep(sock: Sock, level: c_int, name: c_int, value: c_int) {
+    let key = key(level, name);
+    let fits = |word: &&AtomicU64| matches!(word.load(Ordering::Acquire), w if w & !0xffff_ffff == key);
+    let free = |word: &&AtomicU64| word.load(Ordering::Acquire) == 0;
+    let place = sock.pcb.options.iter().find(fits).or_else(|| sock.pcb.options.iter().find(free));
+    if let Some(place) = place {
+        place.store(word((level, name), value), Ordering::Release);
+    }
+}
+
+/// What an accepted connection has from its listener.
+pub(super) fn inherit(sock: Sock, from: Sock) {
+    for (to, from) in sock.pcb.options.iter().zip(&from.pcb.options) {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// Whether the anchor is asked.
+fn is_anchors(level: c_int, name: c_int) -> bool {
+    level == SOL_SOCKET && !NOT_OF_ANCHORS.contains(&name)
+}
+
+fn kind_of(sock: Sock) -> (c_int, c_int) {
+    (family_of(sock), if sock.pcb.has(flag::DATAGRAM) { libc::SOCK_DGRAM } else { libc::SOCK_STREAM })
+}
+
+/// Values that were found to be good, so that they need not be tried again.
+static GOOD: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
+
+/// Before setsockopt(2) with `value`: `Set::Kernel` where the anchor is to be set.
+pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
+    if is_anchors(level, name) {
+        return Set::Kernel;
+    }
+    let int = value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes));
+    if level == IPPROTO_IPV6 && name == libc::IPV6_V6ONLY && sock.pcb.addresses().local.port != 0 {
+        return Set::Refused(Errno::EINVAL);
+    }
+    let (family, kind) = kind_of(sock);
+    let mark = int.map_or(0, |int| word((level, name), int)) ^ (family as u64) << 40;
+    let place = &GOOD[(mark.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as usize];
+    let mut now = [0u8; size_of::<c_int>()];
+    let told = if value.len() == now.len() && place.load(Ordering::Relaxed) == mark {
+        int
+    } else {
+        match preserved(|| anchor::try_option(family, kind, (level, name), Some(value), &mut now)) {
+            // What cannot be read back is not kept.
+            Err(e) => match preserved(|| anchor::try_option(family, kind, (level, name), Some(value), &mut [])) {
+                Err(_) => return Set::Refused(e),
+                Ok(_) => int,
+            },
+            Ok(n) if n == now.len() => {
+                if Some(c_int::from_ne_bytes(now)) == int {
+                    place.store(mark, Ordering::Relaxed);
+                }
+                Some(c_int::from_ne_bytes(now))
+            }
+            Ok(n) => Some(c_int::from_ne_bytes(now)).filter(|_| n > 0).or(int),
+        }
+    };
+    if let Some(value) = told {
+        keep(sock, level, name, value);
+        match (level, name) {
+            (IPPROTO_TCP, TCP_NODELAY) => sock.pcb.put(flag::NODELAY, value != 0),
+            (IPPROTO_TCP, TCP_CORK) => sock.pcb.put(flag::CORK, value != 0),
+            (IPPROTO_IPV6, libc::IPV6_V6ONLY) => sock.pcb.put(flag::V6ONLY, value != 0),
+            _ => {}
+        }
+    }
+    if sock.pcb.has(flag::DATAGRAM) {
+        datagram::note(sock, level, name);
+    }
+    Set::Done
+}
+
+/// The value of an integer option.
+pub fn int(sock: Sock, level: c_int, name: c_int) -> Option<c_int> {
+    if is_anchors(level, name) {
+        return call::int_option(sock.fd, level, name).ok();
+    }
+    kept(sock, level, name).or_else(|| {
+        let mut value = [0u8; size_of::<c_int>()];
+        let (family, kind) = kind_of(sock);
+        preserved(|| anchor::try_option(family, kind, (level, name), None, &mut value)).ok()?;
+        Some(c_int::from_ne_bytes(value))
+    })
+}
+
+/// getsockopt(2) into `into`; returns how many bytes there are. `None` where the anchor is to be asked.
+pub fn get(sock: Sock, level: c_int, name: c_int, into: &mut [u8]) -> Option<Result<usize, Errno>> {
+    let (family, protocol) = sock.pcb.family_and_protocol();
+    let known = match (level, name) {
+        (SOL_SOCKET, SO_DOMAIN) => Some(family),
+        (SOL_SOCKET, SO_PROTOCOL) => Some(protocol),
+        (SOL_SOCKET, SO_TYPE) => None,
+        (SOL_SOCKET, libc::SO_ERROR) => {
+            if let Some(ep) = sock.endpoint().filter(|ep| !ep.is_mailbox()) {
+                ep.look_at_anchor();
+                ep.settle_end();
+            }
+            Some(end::take_error(sock).map_or(0, |e| e.0))
+        }
+        (SOL_SOCKET, libc::SO_ACCEPTCONN) => Some(c_int::from(sock.pcb.state() == State::Listen)),
+        _ if is_anchors(level, name) => None,
+        _ => kept(sock, level, name),
+    };
+    if let Some(value) = known {
+        let bytes = value.to_ne_bytes();
+        let n = into.len().min(bytes.len());
+        into.get_mut(..n)?.copy_from_slice(bytes.get(..n)?);
+        return Some(Ok(n));
+    }
+    if is_anchors(level, name) {
+        return None;
+    }
+    let (family, kind) = kind_of(sock);
+    let got = preserved(|| anchor::try_option(family, kind, (level, name), None, into));
+    if let (Ok(1..), IPPROTO_TCP, TCP_INFO) = (got, level, name) {
+        const LISTENS: u8 = 10;
+        let listens = (sock.pcb.state() == State::Listen).then_some(LISTENS);
+        if let (Some(state), Some(first)) = (tcp_state(sock, level, name).or(listens), into.first_mut()) {
+            *first = state;
+        }
+    }
+    Some(got)
+}
