@@ -66,12 +66,14 @@ def bare_environment():
 
 
 @contextlib.contextmanager
-def preloaded_environment(path):
-    """With the library, and a private folder for its shared memory that is removed at the end."""
+def preloaded_environment(path, net=None):
+    """With the library, and a private folder for its shared memory that is removed at the end; in a private net if
+    one is named."""
     shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     folder = tempfile.mkdtemp(prefix="landline-c-tests-", dir=shm)
     try:
         yield bare_environment() | {
-            "LD_PRELOAD": str(path), "LANDLINE_DIR": folder, "C_TESTS_EXPECT_RING": "1"}
+            "LD_PRELOAD": str(path), "LANDLINE_DIR": folder, "C_TESTS_EXPECT_RING": "1"} | (
+            {"LANDLINE_NET": net} if net else {})
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -131,6 +131,8 @@ pub mod facade {
     pub const CONNECTING: u32 = 1 << 19;
     /// Its anchor has its name.
     pub const NAMED: u32 = 1 << 20;
+    /// Its connection is over, or did not come about: it is made anew before it has another.
+    pub const SPENT: u32 = 1 << 21;
 }
 
 /// More processes than one wait on a socket.

@@ -169,7 +169,7 @@ fn before_accept(client: u64) -> u64 {
 pub fn make_waiting<'a>(lock: &TableLock<'a>, (listener, l): (u32, &Pcb), cookie: u64, key: Key) -> Option<(u32, &'a Pcb)> {
     let (index, p) = table::allocate(lock, before_accept(cookie), l.owner.load(Ordering::Relaxed))?;
     p.host.store(l.host.load(Ordering::Relaxed), Ordering::Relaxed);
-    p.facade.store(l.facade.load(Ordering::Relaxed) & 0xffff | facade::NAMED, Ordering::Relaxed);
+    p.facade.store(l.facade.load(Ordering::Relaxed) & (0xffff | facade::REUSEADDR | facade::REUSEPORT) | facade::NAMED, Ordering::Relaxed);
     p.set(l.flags() & (flag::INHERITED | flag::UNIX | flag::SHARED | flag::V6ONLY) | flag::ACCEPTED | flag::ANCHOR_READY);
     p.fd.store(u32::MAX, Ordering::Relaxed);
     p.listener.store(listener, Ordering::Release);
@@ -180,6 +180,11 @@ pub fn make_waiting<'a>(lock: &TableLock<'a>, (listener, l): (u32, &Pcb), cookie
     }
     l.waiting.fetch_add(1, Ordering::AcqRel);
     Some((index, p))
+}
+
+/// The socket of a PCB has another anchor, with `cookie`.
+pub fn renumber(lock: &TableLock, index: u32, cookie: u64) {
+    table::set_cookie(lock, index, cookie);
 }
 
 /// The PCB of the connection from the client with `client` for its cookie, which has just been accepted as the socket with

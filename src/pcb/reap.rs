@@ -68,7 +68,7 @@ fn release_locked(lock: &TableLock, name: Name, how: End) {
 }
 
 /// Nobody will accept what waits at a listening PCB.
-fn release_waiting(lock: &TableLock, listener: u32) {
+pub fn release_waiting(lock: &TableLock, listener: u32) {
     let waiting: Vec<Name> = table::all(lock.arena)
         .filter(|(_, p)| p.listener.load(Ordering::Relaxed) == listener && p.state() == State::Established)
         .map(|(index, p)| Name::of(index, p))

@@ -331,6 +331,17 @@ pub fn give_mailbox(lock: &TableLock, index: u32) -> bool {
     true
 }
 
+/// Joins a PCB with nobody: its connection is over before it has begun. False where there is no room.
+pub fn join_nobody(lock: &TableLock, index: u32) -> bool {
+    let joined = give_mailbox(lock, index);
+    let link = pcb(lock.arena, index).and_then(|p| Link::of(p.link.load(Ordering::Acquire)));
+    if let Some(c) = link.and_then(|link| circuit(lock.arena, link.circuit)) {
+        c.is_mailbox.store(0, Ordering::Relaxed);
+        c.set_end(1, super::circuit::End::Reset);
+    }
+    joined
+}
+
 fn new_circuit(lock: &TableLock, sides: [u32; 2]) -> Option<(u32, u32)> {
     let arena = lock.arena;
     let pool = &arena.header().circuits;

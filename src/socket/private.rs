@@ -9,7 +9,7 @@ use super::handle::Sock;
 use super::{datagram, end, life};
 use crate::net::hosts;
 use crate::pcb::block::{State, facade, flag};
-use crate::pcb::{Address, Key, private, table};
+use crate::pcb::{Address, Key, private, reap, table};
 use crate::shm::Arena;
 use crate::shm::arena::TableLock;
 use crate::sys::anchor::{self, Kind};
@@ -19,6 +19,10 @@ use crate::sys::{Errno, call, config};
 
 mod connect;
 pub mod options;
+
+/// Connections that an anchor takes, however few the program wants to wait: one that finds no room could not be told later
+/// that there is some.
+const LEAST_BACKLOG: c_int = 1024;
 
 pub use connect::{accept, connect};
 
@@ -155,17 +159,9 @@ pub fn bind(sock: Sock, to: Address) -> Result<(), Errno> {
     if !is_local(sock, to.ip()) {
         return Err(Errno(libc::EADDRNOTAVAIL));
     }
-    note_reuse(sock);
     private::bind(&lock(sock.arena), sock.index, to).map_err(|_| Errno(libc::EADDRINUSE))?;
     pcb.put_facade(facade::BOUND, true);
     open_mailbox(sock)
-}
-
-/// SO_REUSEADDR and SO_REUSEPORT count as they are when a socket is bound.
-fn note_reuse(sock: Sock) {
-    let is_on = |option| options::int(sock, libc::SOL_SOCKET, option).is_some_and(|value| value != 0);
-    sock.pcb.put_facade(facade::REUSEADDR, is_on(libc::SO_REUSEADDR));
-    sock.pcb.put_facade(facade::REUSEPORT, is_on(libc::SO_REUSEPORT));
 }
 
 /// A port of its own for a socket that has none.
@@ -202,10 +198,11 @@ pub fn listen(sock: Sock, backlog: c_int) -> Result<(), Errno> {
     if !matches!(pcb.state(), State::Closed | State::Listen) {
         return Err(Errno::EINVAL);
     }
+    connect::renew(sock)?;
     ensure_port(sock)?;
     name_anchor(sock)?;
     pcb.backlog.store(backlog.max(0) as u32, Ordering::Relaxed);
-    anchor::listen(sock.fd, backlog)?;
+    anchor::listen(sock.fd, backlog.max(LEAST_BACKLOG))?;
     private::listen(&lock(sock.arena), sock.index).map_err(|_| Errno(libc::EADDRINUSE))
 }
 
@@ -280,12 +277,33 @@ pub fn receive_unconnected(sock: Sock) -> Ret {
 pub fn shutdown_unconnected(sock: Sock, how: c_int) -> Ret {
     match sock.pcb.state() {
         _ if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) => Err(Errno::EINVAL),
-        // Nobody connects any more, and who waits in accept(2) is told.
-        State::Listen if how != libc::SHUT_WR => {
-            sock.pcb.set_state(State::Closed);
-            preserved(|| call::shutdown(sock.fd, libc::SHUT_RDWR))
+        State::Listen if how == libc::SHUT_WR => Ok(0),
+        State::Listen => {
+            preserved(|| stop_listening(sock));
+            Ok(0)
         }
-        State::Listen => Ok(0),
         _ => Err(Errno::ENOTCONN),
+    }
+}
+
+/// Nobody connects any more, what waits to be accepted is reset, and who waits in accept(2) is told.
+fn stop_listening(sock: Sock) {
+    {
+        let lock = lock(sock.arena);
+        sock.pcb.set_state(State::Closed);
+        reap::release_waiting(&lock, sock.index);
+        if !sock.pcb.shows(facade::BOUND) {
+            // A port of the net's choice is given back.
+            private::set_addresses(&lock, sock.index, Key { local: any(sock), remote: Address::default() });
+        }
+    }
+    wake_acceptors(sock);
+}
+
+/// Wakes one who waits in accept(2), by a client that is none of the net's.
+fn wake_acceptors(sock: Sock) {
+    if let Ok(fd) = anchor::socket(libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+        let _ = anchor::connect(fd, &anchor_name(sock.arena, sock.index, sock.name().generation));
+        call::close(fd);
     }
 }

@@ -44,6 +44,18 @@ pub fn socket(kind: c_int) -> Result<c_int, Errno> {
     check(unsafe { (real().socket)(libc::AF_UNIX, kind, 0) } as isize).map(|fd| fd as c_int)
 }
 
+/// Puts a new socket in the place of `fd`; whether that is closed by exec stays.
+pub fn replace(fd: c_int, kind: c_int) -> Result<(), Errno> {
+    let new = socket(kind)?;
+    // SAFETY: plain numbers; `new` is ours.
+    unsafe {
+        let closed_by_exec = (real().fcntl)(fd, libc::F_GETFD, 0) & libc::FD_CLOEXEC != 0;
+        let ret = check((real().dup3)(new, fd, if closed_by_exec { libc::O_CLOEXEC } else { 0 }) as isize);
+        (real().close)(new);
+        ret.map(|_| ())
+    }
+}
+
 /// Gives a socket a name.
 pub fn bind(fd: c_int, to: &UnixName) -> Ret {
     let (name, len) = to.as_raw();

@@ -22,11 +22,12 @@ use crate::transport::stream;
 /// `EADDRNOTAVAIL`, `ENOBUFS`, `EINTR`.
 pub fn connect(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
     let pcb = sock.pcb;
-    let Some(to) = to else { return Err(Errno(libc::EOPNOTSUPP)) };
+    let Some(to) = to else { return dissolve(sock) };
     if let Some(error) = end::take_error(sock) {
         pcb.put_facade(facade::CONNECTING, false);
         return Err(error);
     }
+    renew(sock)?;
     match pcb.state() {
         State::Established if pcb.shows(facade::CONNECTING) => {
             pcb.put_facade(facade::CONNECTING, false);
@@ -40,7 +41,7 @@ pub fn connect(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
         return made;
     }
     match made {
-        Err(Errno(libc::ECONNREFUSED)) => pcb.so_error.store(libc::ECONNREFUSED as u32, Ordering::Release),
+        Err(Errno(libc::ECONNREFUSED)) => fail(sock, Errno(libc::ECONNREFUSED))?,
         Err(e) => return Err(e),
         Ok(()) => {}
     }
@@ -92,6 +93,58 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
     PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
     add(&COUNTERS.circuits, 1);
     trace(format_args!("fd {}: connected from {local} to {to}", sock.fd));
+    Ok(())
+}
+
+/// A connection that was refused is told by a circuit whose other end is gone, so that event loops find it like any other.
+fn fail(sock: Sock, why: Errno) -> Result<(), Errno> {
+    let joined = table::join_nobody(&lock(sock.arena), sock.index);
+    let ep = sock.endpoint().filter(|_| joined).ok_or(Errno(libc::ENOBUFS))?;
+    begin(&ep)?;
+    sock.pcb.set(flag::BROKEN | flag::END_SEEN | flag::ANCHOR_READY);
+    sock.pcb.so_error.store(why.0 as u32, Ordering::Release);
+    sock.pcb.put_facade(facade::SPENT, true);
+    PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
+    Ok(())
+}
+
+/// connect(2) with AF_UNSPEC: the other end finds the connection reset, and the socket is as it was when it was bound.
+fn dissolve(sock: Sock) -> Result<(), Errno> {
+    let pcb = sock.pcb;
+    if pcb.state() == State::Listen {
+        stop_listening(sock);
+    }
+    if sock.endpoint().is_some() {
+        end::leave(sock);
+        pcb.put_facade(facade::SPENT, true);
+    }
+    pcb.put_facade(facade::CONNECTING, false);
+    renew(sock)
+}
+
+/// Of a socket whose connection is over, and which is to have another: what is left of the first goes, and where its anchor
+/// was connected it gets a new one.
+pub(super) fn renew(sock: Sock) -> Result<(), Errno> {
+    let pcb = sock.pcb;
+    if !pcb.shows(facade::SPENT) {
+        return Ok(());
+    }
+    let was_connected = pcb.addresses().remote.port != 0;
+    reap::unlink(sock.arena, sock.name());
+    pcb.clear(flag::BROKEN | flag::END_SEEN | flag::SHUT_RD | flag::SHUT_WR | flag::ANCHOR_READY | flag::NO_SPACE);
+    pcb.so_error.store(0, Ordering::Release);
+    let local = if pcb.shows(facade::BOUND) { pcb.addresses().local } else { any(sock) };
+    private::set_addresses(&lock(sock.arena), sock.index, Key { local, remote: Address::default() });
+    pcb.set_state(State::Closed);
+    if was_connected {
+        let flags = if pcb.has(flag::NONBLOCK) { libc::SOCK_NONBLOCK } else { 0 };
+        anchor::replace(sock.fd, libc::SOCK_STREAM | flags)?;
+        let (cookie, inode) = (call::cookie(sock.fd)?, call::inode(sock.fd)?);
+        private::renumber(&lock(sock.arena), sock.index, cookie);
+        pcb.anchor_inode.store(inode, Ordering::Relaxed);
+        pcb.put_facade(facade::NAMED, false);
+    }
+    pcb.put_facade(facade::SPENT, false);
     Ok(())
 }
 
@@ -147,6 +200,11 @@ pub fn accept(listener: Sock, flags: c_int) -> Result<Sock, Errno> {
             Some(sock) => return Ok(sock),
             // Nobody of the net, or one who has given up meanwhile.
             None => call::close(fd),
+        }
+        if listener.pcb.state() != State::Listen {
+            // Others may wait here as well.
+            wake_acceptors(listener);
+            return Err(Errno::EINVAL);
         }
     }
 }

@@ -2,13 +2,15 @@
 //! program's kind, made for the moment; what is set is kept in the PCB.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use libc::{IPPROTO_IPV6, IPPROTO_TCP, SO_DOMAIN, SO_PROTOCOL, SO_REUSEPORT, SO_TYPE, SOL_SOCKET, TCP_CORK, TCP_INFO, TCP_NODELAY, c_int};
+use libc::{
+    IPPROTO_IPV6, IPPROTO_TCP, SO_DOMAIN, SO_PROTOCOL, SO_REUSEADDR, SO_REUSEPORT, SO_TYPE, SOL_SOCKET, TCP_CORK, TCP_INFO, TCP_NODELAY, c_int,
+};
 
 use super::*;
 use crate::socket::options::{Set, tcp_state};
 
-/// Options of SOL_SOCKET that sockets of AF_UNIX do not have.
-const NOT_OF_ANCHORS: [c_int; 2] = [SO_REUSEPORT, libc::SO_BINDTODEVICE];
+/// Options of SOL_SOCKET that sockets of AF_UNIX do not have, or do not give to those that are accepted.
+const NOT_OF_ANCHORS: [c_int; 3] = [SO_REUSEPORT, libc::SO_BINDTODEVICE, libc::SO_KEEPALIVE];
 
 /// A kept option as one word: level, name and value, and one bit that says that there is one.
 ///
@@ -63,10 +65,13 @@ static GOOD: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
 
 /// Before setsockopt(2) with `value`: `Set::Kernel` where the anchor is to be set.
 pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
+    let int = value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes));
+    if let (SOL_SOCKET, SO_REUSEADDR, Some(value)) = (level, name, int) {
+        sock.pcb.put_facade(facade::REUSEADDR, value != 0);
+    }
     if is_anchors(level, name) {
         return Set::Kernel;
     }
-    let int = value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes));
     if level == IPPROTO_IPV6 && name == libc::IPV6_V6ONLY && sock.pcb.addresses().local.port != 0 {
         return Set::Refused(Errno::EINVAL);
     }
@@ -96,6 +101,7 @@ pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
         keep(sock, level, name, value);
         match (level, name) {
             (IPPROTO_TCP, TCP_NODELAY) => sock.pcb.put(flag::NODELAY, value != 0),
+            (SOL_SOCKET, SO_REUSEPORT) => sock.pcb.put_facade(facade::REUSEPORT, value != 0),
             (IPPROTO_TCP, TCP_CORK) => sock.pcb.put(flag::CORK, value != 0),
             (IPPROTO_IPV6, libc::IPV6_V6ONLY) => sock.pcb.put(flag::V6ONLY, value != 0),
             _ => {}
