@@ -201,8 +201,11 @@ pub struct Pcb {
     pub facade: AtomicU32,
     /// The listening PCB that a connection which nobody has accepted yet waits at.
     pub listener: AtomicU32,
-    /// Connections that wait at a listening PCB.
-    pub waiting: AtomicU32,
+    /// Connections that wait at a listening PCB: those whose anchors are connected less those that were accepted, which
+    /// may be one too few for a moment (`waiting`).
+    pub(super) waiting: AtomicU32,
+    /// Where the one that accepts last waited (`socket::crowd::place`), and where the last that connected did.
+    pub places: [AtomicU32; 2],
     /// The number of the anchor's inode, where the addresses do not say it.
     pub anchor_inode: AtomicU64,
     /// Options that the anchor does not know: level, name and value (`socket::private::options`).
@@ -295,6 +298,12 @@ impl Pcb {
         ((word & 0xff) as i32, (word >> 8 & 0xff) as i32)
     }
 
+    /// Whether a connection waits to be accepted.
+    #[inline]
+    pub fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) as i32 > 0
+    }
+
     /// Whether any of the facade's `bits` is set.
     pub fn shows(&self, bits: u32) -> bool {
         self.facade.load(Ordering::Acquire) & bits != 0
@@ -348,6 +357,8 @@ impl Pcb {
             &self.facade,
             &self.listener,
             &self.waiting,
+            &self.places[0],
+            &self.places[1],
         ] {
             word.store(0, Ordering::Relaxed);
         }

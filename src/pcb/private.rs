@@ -178,8 +178,12 @@ pub fn make_waiting<'a>(lock: &TableLock<'a>, (listener, l): (u32, &Pcb), cookie
     if let Some(chain) = Chain::of_connection(lock.arena, &table::accepted_at(p.host.load(Ordering::Relaxed), key.local.port)) {
         chain.insert(lock, index);
     }
-    l.waiting.fetch_add(1, Ordering::AcqRel);
     Some((index, p))
+}
+
+/// The anchor of what waits at a listening PCB is connected.
+pub fn now_waits(listener: &Pcb) {
+    listener.waiting.fetch_add(1, Ordering::AcqRel);
 }
 
 /// The socket of a PCB has another anchor, with `cookie`.

@@ -55,7 +55,7 @@ fn tell_end(arena: &Arena, name: Name, how: End) {
 fn release_locked(lock: &TableLock, name: Name, how: End) {
     let Some(p) = name.find(lock.arena) else { return };
     let link = Link::of(p.link.load(Ordering::Acquire));
-    if p.state() == State::Listen && p.waiting.load(Ordering::Relaxed) > 0 {
+    if p.state() == State::Listen && p.waiting.load(Ordering::Relaxed) != 0 {
         release_waiting(lock, name.index);
     }
     if let Some(l) = pcb(lock.arena, p.listener.swap(0, Ordering::AcqRel)) {

@@ -164,7 +164,7 @@ pub fn by_cookie(arena: &Arena, cookie: u64) -> Option<(u32, &Pcb)> {
 
 /// A connection that waited at a listening PCB of a private net does so no longer.
 pub(super) fn no_longer_waits(listener: &Pcb) {
-    let _ = listener.waiting.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
+    listener.waiting.fetch_sub(1, Ordering::AcqRel);
 }
 
 /// The socket of a PCB has another cookie from now on.

@@ -8,9 +8,11 @@ use super::*;
 use crate::pcb::Pcb;
 use crate::pcb::circuit::End;
 use crate::pcb::reap::{self, Name};
-use crate::socket::Endpoint;
 use crate::socket::route::PATH_CHANGES;
+use crate::socket::spin::{self, Peer};
 use crate::socket::stats::{COUNTERS, add};
+use crate::socket::{Endpoint, crowd};
+use crate::sys::clock::now_ns;
 use crate::sys::trace::trace;
 use crate::transport::direction::Path;
 use crate::transport::stream;
@@ -23,7 +25,7 @@ use crate::transport::stream;
 pub fn connect(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
     let pcb = sock.pcb;
     let Some(to) = to else { return dissolve(sock) };
-    if let Some(error) = end::take_error(sock) {
+    if let Some(error) = end::take_error(sock).filter(|_| pcb.shows(facade::CONNECTING)) {
         pcb.put_facade(facade::CONNECTING, false);
         return Err(error);
     }
@@ -63,7 +65,8 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
     let local = source(sock, before, to.ip()).ok_or(Errno(libc::ENETUNREACH))?;
     let key = Key { local, remote: to };
     let cookie = pcb.cookie.load(Ordering::Relaxed);
-    let (listener, waiting) = {
+    let here = crowd::place(1);
+    let (l, listener, waiting) = {
         let lock = lock(arena);
         if private::is_connected(arena, sock.index, host(sock), key) {
             return Err(Errno(libc::EADDRNOTAVAIL));
@@ -80,10 +83,18 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
             reap::release(arena, Name::of(waiting, w), End::Reset);
             return Err(Errno(libc::ENOBUFS));
         }
-        (anchor_name(arena, listener, Name::of(listener, l).generation), Name::of(waiting, w))
+        (l, anchor_name(arena, listener, Name::of(listener, l).generation), Name::of(waiting, w))
     };
     // Before the other end can see anything of it.
-    let begun = sock.endpoint().ok_or(Errno(libc::ENOBUFS)).and_then(|ep| begin(&ep)).and_then(|()| knock(sock, cookie, &listener));
+    let begun = sock.endpoint().ok_or(Errno(libc::ENOBUFS)).and_then(|ep| {
+        begin(&ep)?;
+        ep.mark_place(here);
+        ep.rx.produced.place.store(l.places[0].load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(())
+    });
+    let begun = begun.and_then(|()| knock(sock, cookie, &listener));
+    l.places[1].store(here, Ordering::Relaxed);
+    private::now_waits(l);
     if let Err(e) = begun {
         give_up(sock, waiting, before);
         return Err(e);
@@ -119,7 +130,9 @@ fn dissolve(sock: Sock) -> Result<(), Errno> {
         pcb.put_facade(facade::SPENT, true);
     }
     pcb.put_facade(facade::CONNECTING, false);
-    renew(sock)
+    renew(sock)?;
+    pcb.so_error.store(libc::ECONNRESET as u32, Ordering::Release);
+    Ok(())
 }
 
 /// Of a socket whose connection is over, and which is to have another: what is left of the first goes, and where its anchor
@@ -150,11 +163,16 @@ pub(super) fn renew(sock: Sock) -> Result<(), Errno> {
 
 /// Both directions on the ring, from the first byte.
 fn begin(ep: &Endpoint) -> Result<(), Errno> {
+    let now = now_ns();
     for direction in [ep.tx, ep.rx] {
         if stream::begin(direction, ep.sock.arena, ep.sock.me(), ep.link.circuit) != Some(true) {
             return Err(Errno(libc::ENOBUFS));
         }
         direction.reader.kernel_left.store(1, Ordering::Release);
+        // Nobody sleeps who has not looked at the ring, and nobody dies so soon that it matters.
+        direction.control.readable.clear();
+        direction.writer.looked_ns.store(now, Ordering::Relaxed);
+        direction.reader.looked_ns.store(now, Ordering::Relaxed);
         direction.change_path(Path::Kernel, Path::Ring);
     }
     Ok(())
@@ -194,6 +212,9 @@ pub fn accept(listener: Sock, flags: c_int) -> Result<Sock, Errno> {
         return Err(Errno::EINVAL);
     }
     loop {
+        if !listener.is_nonblocking(0) {
+            look_for_client(listener);
+        }
         let (fd, from) = anchor::accept(listener.fd, flags)?;
         let made = preserved(|| take(listener, fd, &from, flags));
         match made {
@@ -207,6 +228,14 @@ pub fn accept(listener: Sock, flags: c_int) -> Result<Sock, Errno> {
             return Err(Errno::EINVAL);
         }
     }
+}
+
+/// Looks for a while whether somebody connects: to be woken costs more than a connection does.
+fn look_for_client(listener: Sock) {
+    let here = crowd::place(1);
+    let [mine, its] = &listener.pcb.places;
+    mine.store(here, Ordering::Relaxed);
+    spin::until(Peer::of(here, its.load(Ordering::Relaxed)), || listener.pcb.has_waiting() || listener.pcb.state() != State::Listen);
 }
 
 fn take(listener: Sock, fd: c_int, from: &UnixName, flags: c_int) -> Option<Sock> {
