@@ -6,6 +6,7 @@ use libc::{msghdr, size_t, sockaddr, socklen_t};
 use super::control::{Room, copied};
 use super::decode::{self, is_there, is_writable, message_buffers};
 use super::message::{for_descriptors, share_descriptors};
+use super::private;
 use crate::fd::table;
 use crate::pcb::Address;
 use crate::pcb::block::flag;
@@ -122,11 +123,16 @@ enum To {
     Address(Address),
     /// Somewhere that only the kernel understands, or refuses.
     Other,
+    Refused(Errno),
 }
 
 unsafe fn destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> To {
     if addr.is_null() || len == 0 {
         return To::Peer;
+    }
+    if sock.pcb.is_private() {
+        // SAFETY: as the caller says.
+        return unsafe { private_destination(sock, addr, len) };
     }
     if !fault::can_read(addr.cast(), len as usize) || (len as usize) < size_of::<libc::sockaddr_in>() {
         return To::Other;
@@ -135,6 +141,24 @@ unsafe fn destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> To {
     match unsafe { decode::address(addr, len) } {
         (Some(to), Some(family)) if family == options::family(sock) && is_whole(family, len) && !to.is_any() => To::Address(to),
         _ => To::Other,
+    }
+}
+
+/// The same in a private net, where the kernel is not asked. AF_UNSPEC stands for AF_INET (udp_sendmsg of Linux), and for no
+/// address at all with IPv6.
+unsafe fn private_destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> To {
+    // SAFETY: as the caller says.
+    match unsafe { private::address(sock, addr, len) } {
+        Ok(Some(to)) if to.port == 0 => To::Refused(Errno::EINVAL),
+        Ok(Some(to)) => To::Address(to),
+        Ok(None) if options::family(sock) == libc::AF_INET6 => To::Peer,
+        Ok(None) if (len as usize) < size_of::<libc::sockaddr_in>() => To::Refused(Errno::EINVAL),
+        Ok(None) => {
+            // SAFETY: readable for its length, which was looked at.
+            let old = unsafe { addr.cast::<libc::sockaddr_in>().read_unaligned() };
+            To::Address(Address::new(core::net::Ipv4Addr::from_bits(u32::from_be(old.sin_addr.s_addr)).into(), u16::from_be(old.sin_port)))
+        }
+        Err(e) => To::Refused(e),
     }
 }
 
@@ -157,6 +181,7 @@ pub(super) unsafe fn sendto(sock: Sock, source: &Iov, flags: c_int, addr: *const
     match unsafe { destination(sock, addr, len) } {
         To::Peer => send(sock, source, flags, None, kernel),
         To::Address(to) => send(sock, source, flags, Some(to), kernel),
+        To::Refused(e) => Err(e),
         To::Other => through_kernel(sock, flags, kernel),
     }
 }
@@ -166,6 +191,9 @@ pub(super) unsafe fn sendmsg(sock: Sock, msg: *const msghdr, flags: c_int) -> Re
     // SAFETY: as the caller of sendmsg says.
     unsafe {
         let kernel = || check((real().sendmsg)(sock.fd, msg, flags));
+        if !is_there(msg) && sock.pcb.is_private() {
+            return Err(Errno::EFAULT);
+        }
         if !is_there(msg) || (options::is_local(sock) && (*msg).msg_controllen != 0) {
             share_descriptors(msg);
             return through_kernel(sock, flags, kernel);
@@ -176,6 +204,7 @@ pub(super) unsafe fn sendmsg(sock: Sock, msg: *const msghdr, flags: c_int) -> Re
         }
         match wishes(sock, &*msg) {
             Some((to, wishes)) => send_with(sock, &source, flags, to, wishes, kernel),
+            None if sock.pcb.is_private() => Err(Errno::EINVAL),
             None => through_kernel(sock, flags, kernel),
         }
     }
@@ -187,7 +216,7 @@ unsafe fn wishes(sock: Sock, msg: &msghdr) -> Option<(Option<Address>, Wishes)> 
     let to = match unsafe { destination(sock, msg.msg_name.cast(), msg.msg_namelen) } {
         To::Peer => None,
         To::Address(to) => Some(to),
-        To::Other => return None,
+        To::Other | To::Refused(_) => return None,
     };
     let ip = to.unwrap_or_else(|| sock.pcb.addresses().remote).ip();
     // SAFETY: as above.

@@ -39,7 +39,7 @@ pub(super) fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
 }
 
 /// The address that a program gives, of the socket's family; `None` for AF_UNSPEC.
-unsafe fn address(sock: Sock, addr: *const sockaddr, len: socklen_t) -> Result<Option<Address>, Errno> {
+pub(super) unsafe fn address(sock: Sock, addr: *const sockaddr, len: socklen_t) -> Result<Option<Address>, Errno> {
     let is_v6 = options::family(sock) == libc::AF_INET6;
     // The kernel copies what there is before it looks at it.
     if len as usize > size_of::<libc::sockaddr_storage>() {

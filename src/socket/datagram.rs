@@ -438,8 +438,6 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
         _ => flag::SHUT_RD | flag::SHUT_WR,
     };
     sock.pcb.set(flags);
-    if sock.pcb.is_private() && sock.pcb.addresses().remote.port == 0 {
-        return Err(Errno::ENOTCONN);
-    }
-    call::shutdown(sock.fd, how)
+    let ret = call::shutdown(sock.fd, how);
+    if sock.pcb.is_private() && sock.pcb.addresses().remote.port == 0 { ret.and(Err(Errno::ENOTCONN)) } else { ret }
 }

@@ -41,6 +41,7 @@ pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Sock, Errno
     let (kind, protocol) = match (kind & !flags, protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+        (11.., _) | (_, ..0 | 256..) => return Err(Errno::EINVAL),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => return Err(Errno(libc::EPROTONOSUPPORT)),
         _ => return Err(Errno(libc::ESOCKTNOSUPPORT)),
     };

@@ -44,6 +44,7 @@ pub(super) fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
 pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, wishes: Wishes) -> Ret {
     let pcb = sock.pcb;
     let is_connected = to.is_none();
+    private::ensure_port(sock)?;
     let Some(to) = to.map(private::meant).or_else(|| Some(pcb.addresses().remote).filter(|a| a.port != 0)) else {
         return Err(Errno(libc::EDESTADDRREQ));
     };
@@ -60,7 +61,10 @@ pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, 
     if source.left() > most {
         return Err(Errno(libc::EMSGSIZE));
     }
-    private::ensure_port(sock)?;
+    let crosses = pcb.has(flag::V6ONLY) && to.ip().is_ipv4();
+    if crosses || private::source(sock, pcb.addresses().local, to.ip()).is_none() {
+        return Err(Errno(libc::ENETUNREACH));
+    }
     if let Some(known) = receiver(sock, Some(to))
         && wishes.allow(sock, &known)
         && let Some(ret) = put(sock, source, known, wishes.marks, is_connected)
@@ -82,6 +86,13 @@ fn nobody_receives(sock: Sock, to: Address, bytes: usize, is_connected: bool) ->
             Ok(bytes)
         }
         reached => Err(private::unreachable(sock, reached)),
+    }
+}
+
+/// The one that a thread last sent to is gone: who is connected to it is told.
+pub(super) fn told_of_death(sock: Sock) {
+    if sock.pcb.addresses().remote.port != 0 {
+        sock.pcb.so_error.store(libc::ECONNREFUSED as u32, Ordering::Release);
     }
 }
 

@@ -416,6 +416,10 @@ pub fn provoke_the_dead() -> bool {
     let has_read = tail != Seen::of(target).tail;
     if !is_alive_now(sock, target, &mailbox) {
         LAST_TARGET.set(None);
+        if sock.pcb.is_private() {
+            private::told_of_death(sock);
+            return true;
+        }
         let is_connected = sock.pcb.addresses().remote == last.to;
         preserved(|| ring(sock, last.target.unwrap_or(last.sender), (!is_connected).then_some(last.to)));
     }

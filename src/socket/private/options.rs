@@ -12,6 +12,10 @@ use crate::socket::options::{Set, tcp_state};
 /// Options of SOL_SOCKET that sockets of AF_UNIX do not have, or do not give to those that are accepted.
 const NOT_OF_ANCHORS: [c_int; 3] = [SO_REUSEPORT, libc::SO_BINDTODEVICE, libc::SO_KEEPALIVE];
 
+/// What programs do without where the kernel does not have it: datagrams in parts, and many in one.
+const REFUSED_OF_UDP: [c_int; 3] = [libc::UDP_CORK, libc::UDP_SEGMENT, UDP_GRO];
+const UDP_GRO: c_int = 104;
+
 /// A kept option as one word: level, name and value, and one bit that says that there is one.
 ///
 /// | bits | meaning |
@@ -74,6 +78,9 @@ pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
     }
     if level == IPPROTO_IPV6 && name == libc::IPV6_V6ONLY && sock.pcb.addresses().local.port != 0 {
         return Set::Refused(Errno::EINVAL);
+    }
+    if level == libc::IPPROTO_UDP && REFUSED_OF_UDP.contains(&name) && int != Some(0) {
+        return Set::Refused(Errno::ENOPROTOOPT);
     }
     let (family, kind) = kind_of(sock);
     let mark = int.map_or(0, |int| word((level, name), int)) ^ (family as u64) << 40;
