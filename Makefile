@@ -19,7 +19,7 @@ export LANDLINE_LIB ?= $(abspath $(LIBRARY))
 export LANDLINE_CMD ?= $(abspath $(COMMAND))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-full units loom c-tests probe stress programs test-suites check layers bench install clean
+.PHONY: help deps build demo test test-full units loom c-tests probe stress programs nets test-suites check layers bench install clean
 
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ probe: build ## Hundreds of questions about sockets, asked of the kernel and of 
 
 stress: build ## The long stress runs: random kills, 10 GB checked byte by byte
 	@tests/suite --full stress
+
+nets: build ## Real programs in private nets: hosts, names, faults, captures
+	@tests/suite nets
 
 programs: build ## Real programs, unmodified, one or both ends preloaded
 	@tests/suite programs
