@@ -86,8 +86,12 @@ class Run:
         if self.transport == "W":
             env.update(LD_PRELOAD=self.setup.wrapper, SOCKET_WRAPPER_DIR=self.net)
         elif self.transport == "L" and (end == "both" or end in self.work.preloaded_ends):
-            env.update(self.setup.landline_settings, LD_PRELOAD=self.setup.library, LANDLINE_DIR=self.net)
+            env.update(self.setup.landline_settings, LD_PRELOAD=self.setup.library, LANDLINE_DIR=self.net, **self.private_net())
         return env
+
+    def private_net(self):
+        """What puts L's programs into a private net, where the work wants that."""
+        return {"LANDLINE_NET": self.work.net} if self.work.net and self.transport == "L" else {}
 
     def start(self, argv, end="both", name=None):
         return proc.Process(argv, self.env(end), self.folder, name or os.path.basename(str(argv[0])), self.identity)
@@ -118,7 +122,7 @@ class Run:
 
     def read_ring_counters(self):
         """The net's counters since it was created; raises Failed when they cannot be read."""
-        env = dict(self.setup.plain, LANDLINE_DIR=self.net)
+        env = dict(self.setup.plain, LANDLINE_DIR=self.net, **self.private_net())
         try:
             done = subprocess.run([self.setup.command, "stats", "--json"], env=env, stdin=subprocess.DEVNULL,
                                   capture_output=True, timeout=10, check=False, **self.identity)
@@ -166,7 +170,7 @@ class Run:
         path = os.path.join(folder, f"{self.work.name.replace(' ', '-').replace(',', '')}-{self.variant}.txt")
         more = [(["ss", "-tanoi"], None)] if shutil.which("ss") else []
         if self.transport == "L" and os.path.exists(self.setup.command):
-            env = dict(self.setup.plain, LANDLINE_DIR=self.net)
+            env = dict(self.setup.plain, LANDLINE_DIR=self.net, **self.private_net())
             more += [([self.setup.command, "ss"], env), ([self.setup.command, "stats", "--json"], env)]
         proc.describe(path, f"{self.work.name}, {NAMES[self.transport]}: {why}", more)
         if proc.STAY_ON_HANG:

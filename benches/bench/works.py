@@ -50,6 +50,7 @@ class Work:
     uses_sockets: bool = True
     least_on_ring: float = 0.9                   # share of the bytes, where both ends are preloaded
     programs: tuple = ()                         # names or patterns of paths
+    net: str = ""                                # the private net that L runs in
     user: str = ""                               # who runs the programs when we are root
     repeat: float = 1                            # times as many rounds: more for ratios near one, fewer for slow tools
 
@@ -384,6 +385,21 @@ WORKS = [
     Work("connect and close", connrate,
          [Row("connections_per_s", "connect, one exchange, close", "x/s", (Need("K", 0.8),))],
          least_on_ring=0),                       # a connection's first bytes are the kernel's
+    Work("private net, connect and close", connrate,
+         [Row("connections_per_s", "private net: connect, one exchange, close", "x/s", (Need("K", 3),))],
+         variants="K L", net="bench"),
+    Work("private net, ping-pong", pingpong("two"),
+         [Row("us_mean", "private net: 8-byte ping-pong, two cores", "us", (Need("K", 80),))], variants="K L", net="bench"),
+    Work("private net, 64 KiB", stream(64 * KIB),
+         [Row("bytes_per_s", "private net: 64 KiB writes", "B/s", (Need("K", 5),))], variants="K L", net="bench"),
+    Work("private net, udp ping-pong", pingpong("two"),
+         [Row("us_mean", "private net: UDP 8-byte ping-pong, two cores", "us", (Need("K", 12),))],
+         variants="K L", family="udp", net="bench"),
+    Work("private net, epoll", epoll(50, False),
+         [Row("requests_per_s", "private net: epoll server, 50 connections", "x/s", (Need("K", 10),))], variants="K L", net="bench"),
+    Work("private net, redis -c 50", redis(("-c", 50), 5000),
+         [Row(test, f"private net: redis {test} -c 50", "x/s", (Need("K", 3),)) for test in ("GET", "SET")],
+         variants="K L", programs=REDIS, net="bench"),
     *[Work(f"redis, {only(end)}", redis(("-c", 50), 5000),
            [Row(test, f"redis {test} -c 50, {only(end)}", "x/s", (Need("K", 0.97),)) for test in ("GET", "SET")],
            variants="K L K2", preloaded_ends=(end,), programs=REDIS, repeat=2) for end in BOTH],
