@@ -11,6 +11,7 @@
 use super::direction::{Direction, SEGMENTS, Segment};
 use super::iov::Iov;
 use crate::shm::Arena;
+use crate::shm::arena::TableLock;
 use crate::shm::blocks::{self, Block, Class};
 use crate::shm::owner::{Me, System};
 use crate::sys::clock::ticks;
@@ -299,13 +300,16 @@ pub fn begin(d: &Direction, arena: &Arena, me: Me, circuit: u32) -> Option<bool>
     }
     let table = arena.try_lock()?;
     let _held = d.writer.lock.try_acquire(me.owner()).filter(|held| !held.is_nested())?;
-    if !has_memory(d) {
-        let segment = d.segment(d.produced.segment.load(Ordering::Relaxed));
-        let Some(block) = blocks::allocate(&table, 0, circuit) else { return Some(false) };
-        segment.start.store(d.produced.head.load(Ordering::Relaxed), Ordering::Relaxed);
-        segment.block.store(block.0, Ordering::Release);
-    }
-    Some(true)
+    Some(has_memory(d) || begin_locked(d, &table, circuit))
+}
+
+/// The same of a direction that nobody else knows yet, with the table lock held.
+pub fn begin_locked(d: &Direction, table: &TableLock, circuit: u32) -> bool {
+    let segment = d.segment(d.produced.segment.load(Ordering::Relaxed));
+    let Some(block) = blocks::allocate(table, 0, circuit) else { return false };
+    segment.start.store(d.produced.head.load(Ordering::Relaxed), Ordering::Relaxed);
+    segment.block.store(block.0, Ordering::Release);
+    true
 }
 
 /// Copies from the ring to `sink` as far as both go, and at most `most` bytes. With `peek` nothing is taken.

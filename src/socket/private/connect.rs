@@ -60,39 +60,24 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
         Reach::Host(there) => there,
         reached => return Err(unreachable(sock, reached)),
     };
-    ensure_port(sock)?;
-    let before = pcb.addresses().local;
-    let local = source(sock, before, to.ip()).ok_or(Errno(libc::ENETUNREACH))?;
-    let key = Key { local, remote: to };
-    let cookie = pcb.cookie.load(Ordering::Relaxed);
     let here = crowd::place(1);
-    let (l, listener, waiting) = {
+    let cookie = pcb.cookie.load(Ordering::Relaxed);
+    let before = pcb.addresses().local;
+    let (l, listener, waiting, key) = {
         let lock = lock(arena);
+        let bound = if before.port == 0 { private::bind(&lock, sock.index, any(sock)).map_err(|_| Errno(libc::EADDRNOTAVAIL))? } else { before };
+        let key = Key { local: source(sock, bound, to.ip()).ok_or(Errno(libc::ENETUNREACH))?, remote: to };
         if private::is_connected(arena, sock.index, host(sock), key) {
             return Err(Errno(libc::EADDRNOTAVAIL));
         }
-        let found = private::listener(arena, there, to, local).ok_or(Errno(libc::ECONNREFUSED));
-        let Ok((listener, l)) = found else {
-            drop(lock);
-            return found.map(|_| ());
-        };
+        let (listener, l) = private::listener(arena, there, to, key.local).ok_or(Errno(libc::ECONNREFUSED))?;
         private::set_addresses(&lock, sock.index, key);
         let (waiting, w) = private::make_waiting(&lock, (listener, l), cookie, key.reversed()).ok_or(Errno(libc::ENOBUFS))?;
-        if !table::join(&lock, [sock.index, waiting]) {
-            drop(lock);
-            reap::release(arena, Name::of(waiting, w), End::Reset);
-            return Err(Errno(libc::ENOBUFS));
-        }
-        (l, anchor_name(arena, listener, Name::of(listener, l).generation), Name::of(waiting, w))
+        let waiting = Name::of(waiting, w);
+        let is_begun = table::join(&lock, [sock.index, waiting.index]) && sock.endpoint().is_some_and(|ep| begin(&lock, &ep, here, l));
+        (l, is_begun.then(|| anchor_name(arena, listener, Name::of(listener, l).generation)), waiting, key)
     };
-    // Before the other end can see anything of it.
-    let begun = sock.endpoint().ok_or(Errno(libc::ENOBUFS)).and_then(|ep| {
-        begin(&ep)?;
-        ep.mark_place(here);
-        ep.rx.produced.place.store(l.places[0].load(Ordering::Relaxed), Ordering::Relaxed);
-        Ok(())
-    });
-    let begun = begun.and_then(|()| knock(sock, cookie, &listener));
+    let begun = listener.ok_or(Errno(libc::ENOBUFS)).and_then(|listener| knock(sock, cookie, &listener));
     l.places[1].store(here, Ordering::Relaxed);
     private::now_waits(l);
     if let Err(e) = begun {
@@ -103,15 +88,18 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
     pcb.set_state(State::Established);
     PATH_CHANGES.fetch_add(1, Ordering::SeqCst);
     add(&COUNTERS.circuits, 1);
-    trace(format_args!("fd {}: connected from {local} to {to}", sock.fd));
+    trace(format_args!("fd {}: connected from {} to {to}", sock.fd, key.local));
     Ok(())
 }
 
 /// A connection that was refused is told by a circuit whose other end is gone, so that event loops find it like any other.
 fn fail(sock: Sock, why: Errno) -> Result<(), Errno> {
-    let joined = table::join_nobody(&lock(sock.arena), sock.index);
-    let ep = sock.endpoint().filter(|_| joined).ok_or(Errno(libc::ENOBUFS))?;
-    begin(&ep)?;
+    {
+        let lock = lock(sock.arena);
+        let joined = table::join_nobody(&lock, sock.index);
+        let is_begun = joined && sock.endpoint().is_some_and(|ep| begin(&lock, &ep, 0, sock.pcb));
+        is_begun.then_some(()).ok_or(Errno(libc::ENOBUFS))?;
+    }
     sock.pcb.set(flag::BROKEN | flag::END_SEEN | flag::ANCHOR_READY);
     sock.pcb.so_error.store(why.0 as u32, Ordering::Release);
     sock.pcb.put_facade(facade::SPENT, true);
@@ -161,12 +149,13 @@ pub(super) fn renew(sock: Sock) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Both directions on the ring, from the first byte.
-fn begin(ep: &Endpoint) -> Result<(), Errno> {
+/// Both directions on the ring, from the first byte, before anybody else knows of them; the other end has last waited where
+/// `other` has accepted. False where there is no room.
+fn begin(lock: &TableLock, ep: &Endpoint, here: u32, other: &Pcb) -> bool {
     let now = now_ns();
     for direction in [ep.tx, ep.rx] {
-        if stream::begin(direction, ep.sock.arena, ep.sock.me(), ep.link.circuit) != Some(true) {
-            return Err(Errno(libc::ENOBUFS));
+        if !stream::begin_locked(direction, lock, ep.link.circuit) {
+            return false;
         }
         direction.reader.kernel_left.store(1, Ordering::Release);
         // Nobody sleeps who has not looked at the ring, and nobody dies so soon that it matters.
@@ -175,7 +164,9 @@ fn begin(ep: &Endpoint) -> Result<(), Errno> {
         direction.reader.looked_ns.store(now, Ordering::Relaxed);
         direction.change_path(Path::Kernel, Path::Ring);
     }
-    Ok(())
+    ep.mark_place(here);
+    ep.rx.produced.place.store(other.places[0].load(Ordering::Relaxed), Ordering::Relaxed);
+    true
 }
 
 /// Connects the anchors.
