@@ -180,6 +180,7 @@ pub(super) unsafe fn sendto(sock: Sock, source: &Iov, flags: c_int, addr: *const
     // SAFETY: as the caller says.
     match unsafe { destination(sock, addr, len) } {
         To::Peer => send(sock, source, flags, None, kernel),
+        To::Address(to) if sock.pcb.is_private() && private::leaves_for(sock, to)? => kernel(),
         To::Address(to) => send(sock, source, flags, Some(to), kernel),
         To::Refused(e) => Err(e),
         To::Other => through_kernel(sock, flags, kernel),

@@ -10,7 +10,8 @@ use crate::pcb::block::flag;
 use crate::socket::options::{self, Set};
 use crate::socket::send::send;
 use crate::socket::{Sock, private};
-use crate::sys::errno::{Ret, encode, preserved};
+use crate::sys::errno::{Ret, check, encode, preserved};
+use crate::sys::real::real;
 use crate::sys::{Errno, call, fault};
 use crate::transport::iov::Iov;
 
@@ -92,7 +93,23 @@ pub(super) fn listen(sock: Sock, backlog: c_int) -> Ret {
 pub(super) unsafe fn connect(sock: Sock, addr: *const sockaddr, len: socklen_t) -> Ret {
     // SAFETY: as the caller says.
     let to = unsafe { address(sock, addr, len) }?;
+    if let Some(to) = to
+        && leaves_for(sock, to)?
+    {
+        // SAFETY: as the caller says.
+        return check(unsafe { (real().connect)(sock.fd, addr, len) } as isize);
+    }
     preserved(|| if sock.pcb.has(flag::DATAGRAM) { private::connect_datagram(sock, to) } else { private::connect(sock, to) }).map(|()| 0)
+}
+
+/// Where the socket has to leave its net in order to reach `to`, and may, it does: true then.
+pub(super) fn leaves_for(sock: Sock, to: Address) -> Result<bool, Errno> {
+    if !private::may_leave(sock, to) {
+        return Ok(false);
+    }
+    let mut left = Ok(());
+    preserved(|| table::replace(sock.fd, || left = private::leave(sock)));
+    left.map(|()| true)
 }
 
 /// accept4(2).

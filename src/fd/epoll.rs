@@ -131,6 +131,18 @@ pub fn forget(fd: c_int) {
     all().for_each(|i| i.forget(fd));
 }
 
+/// `replace` makes descriptor `fd` another file, which the program shall not notice: what was registered by it stays so.
+pub fn while_replaced(fd: c_int, replace: impl FnOnce()) {
+    let known: Vec<_> = all().filter_map(|i| Some((i, i.lock()?.registration(fd)?))).collect();
+    forget(fd);
+    replace();
+    for (i, (events, data)) in known {
+        if let Some(mut set) = i.lock() {
+            let _ = set.add_plain(fd, events, data);
+        }
+    }
+}
+
 /// Descriptor `fd` is being closed, `other` refers to the same socket.
 pub fn rehome(fd: c_int, other: Sock) {
     for i in all() {

@@ -199,6 +199,15 @@ pub fn retire(fd: c_int) -> Retired {
     }
 }
 
+/// The socket of descriptor `fd` leaves its private net: `replace` puts another file in its place, which is the kernel's.
+pub fn replace(fd: c_int, replace: impl FnOnce()) {
+    epoll::while_replaced(fd, || {
+        replace();
+        retire(fd).finish();
+        set_plain(fd);
+    });
+}
+
 /// `to` is a new descriptor of what `from` is.
 pub fn duplicate(from: c_int, to: c_int) {
     if thread::borrows_memory() {

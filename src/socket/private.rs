@@ -113,6 +113,29 @@ pub fn reach(arena: &Arena, host: u32, ip: IpAddr) -> Reach {
     if is_inside { Reach::Nobody } else { Reach::Outside }
 }
 
+/// Whether the socket is to leave the net in order to reach `to`: only where that is allowed, and before anybody in the net
+/// knows of it.
+pub fn may_leave(sock: Sock, to: Address) -> bool {
+    sock.arena.header().net.outside.load(Ordering::Relaxed) == 1
+        && reach(sock.arena, host(sock), to.ip()) == Reach::Outside
+        && matches!(sock.pcb.state(), State::Closed)
+        && !sock.pcb.shows(facade::BOUND)
+}
+
+/// Makes the socket the kernel's, in the real network, with the options that the program has set. What its descriptor was
+/// before has to be released.
+///
+/// # Errors
+/// Those of socket(2).
+pub fn leave(sock: Sock) -> Result<(), Errno> {
+    let (family, _) = sock.pcb.family_and_protocol();
+    let kind = if sock.pcb.has(flag::DATAGRAM) { libc::SOCK_DGRAM } else { libc::SOCK_STREAM };
+    let flags = if sock.pcb.has(flag::NONBLOCK) { libc::SOCK_NONBLOCK } else { 0 };
+    anchor::replace(sock.fd, family, kind | flags)?;
+    options::carry_over(sock);
+    Ok(())
+}
+
 /// What a program is told that wants to go where nobody is; it is counted.
 pub(super) fn unreachable(sock: Sock, reach: Reach) -> Errno {
     if let Some(host) = hosts::host(sock.arena, host(sock)) {

@@ -45,8 +45,9 @@ pub fn socket(kind: c_int) -> Result<c_int, Errno> {
 }
 
 /// Puts a new socket in the place of `fd`; whether that is closed by exec stays.
-pub fn replace(fd: c_int, kind: c_int) -> Result<(), Errno> {
-    let new = socket(kind)?;
+pub fn replace(fd: c_int, family: c_int, kind: c_int) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    let new = check(unsafe { (real().socket)(family, kind, 0) } as isize)? as c_int;
     // SAFETY: plain numbers; `new` is ours.
     unsafe {
         let closed_by_exec = (real().fcntl)(fd, libc::F_GETFD, 0) & libc::FD_CLOEXEC != 0;

@@ -127,6 +127,17 @@ impl Set {
         Ok(0)
     }
 
+    /// Events and data that `fd` is registered for.
+    pub fn registration(&self, fd: c_int) -> Option<(u32, u64)> {
+        let reg = self.regs.get(self.find(fd)? as usize)?;
+        Some((reg.events, reg.data))
+    }
+
+    /// EPOLL_CTL_ADD of a file that is the kernel's alone.
+    pub fn add_plain(&mut self, fd: c_int, events: u32, data: u64) -> Ret {
+        self.add(self.ep, fd, (events, data), Entry::Plain, false)
+    }
+
     /// EPOLL_CTL_MOD.
     pub fn modify(&mut self, ep: c_int, fd: c_int, events: u32, data: u64, entry: Entry) -> Ret {
         self.come_home(fd, entry);

@@ -55,6 +55,14 @@ pub(super) fn inherit(sock: Sock, from: Sock) {
     }
 }
 
+/// What the program has set of a socket that is made anew as the kernel's, in the real network.
+pub(super) fn carry_over(sock: Sock) {
+    for word in sock.pcb.options.iter().map(|word| word.load(Ordering::Acquire)).filter(|&word| word != 0) {
+        let (level, name) = ((word >> 48) as c_int, (word >> 32 & 0x7fff) as c_int);
+        let _ = call::set_int_option(sock.fd, level, name, word as u32 as c_int);
+    }
+}
+
 /// Whether the anchor is asked.
 fn is_anchors(level: c_int, name: c_int) -> bool {
     level == SOL_SOCKET && !NOT_OF_ANCHORS.contains(&name)
