@@ -35,7 +35,15 @@ impl Me {
     #[inline]
     pub fn get(arena: &Arena) -> Option<Me> {
         match SLOT.load(Ordering::Relaxed) {
-            0 => register(arena),
+            0 => register(&arena.try_lock()?),
+            slot => Some(Me(Owner::new(slot, thread::tid()))),
+        }
+    }
+
+    /// The same; where somebody does not get on who holds the table lock, it waits for as long as that takes.
+    pub fn wait(arena: &Arena) -> Option<Me> {
+        match SLOT.load(Ordering::Relaxed) {
+            0 => register(&arena.lock()),
             slot => Some(Me(Owner::new(slot, thread::tid()))),
         }
     }
@@ -62,17 +70,15 @@ pub fn forget() {
 }
 
 #[cold]
-fn register(arena: &Arena) -> Option<Me> {
+fn register(table: &TableLock) -> Option<Me> {
     let (pid, start) = (thread::pid(), thread::start_time(thread::pid()));
-    let table = arena.try_lock()?;
     if SLOT.load(Ordering::Relaxed) == 0 {
-        let slot = free_slot(&table)?;
-        let process = process(arena, slot)?;
+        let slot = free_slot(table)?;
+        let process = process(table.arena, slot)?;
         process.start.store(start, Ordering::Relaxed);
         process.pid.store(pid, Ordering::Release);
         SLOT.store(slot, Ordering::Relaxed);
     }
-    drop(table);
     Some(Me::bootstrap())
 }
 

@@ -23,7 +23,8 @@ const SWEEP_EVERY_NS: u64 = 100_000_000;
 /// The calling process as a member of the arena. The first time, and now and then, it also buries the dead.
 fn member() -> Option<(&'static Arena, Me)> {
     let arena = arena()?;
-    let me = Me::get(arena)?;
+    // A private net has no other way.
+    let me = if hosts::is_private(arena) { Me::wait(arena) } else { Me::get(arena) }?;
     let (now, before) = (now_ns(), SWEPT_NS.load(Ordering::Relaxed));
     let is_due = now - before > SWEEP_EVERY_NS && SWEPT_NS.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
     if is_due && (before == 0 || (1..owner::high(arena)).any(|slot| owner::is_abandoned(arena, slot))) {
@@ -80,7 +81,8 @@ pub fn create_private(fd: c_int, (family, kind, protocol): (c_int, c_int, c_int)
     let (arena, me) = member()?;
     let host = hosts::ours(arena).filter(|_| hosts::is_private(arena))?;
     let (cookie, inode) = (call::cookie(fd).ok()?, call::inode(fd).ok()?);
-    let lock = arena.try_lock()?;
+    // There is no other way to have the socket.
+    let lock = arena.lock();
     let (index, pcb) = table::allocate(&lock, cookie, me.slot())?;
     pcb.fd.store(fd as u32, Ordering::Relaxed);
     pcb.host.store(host, Ordering::Relaxed);
