@@ -59,12 +59,18 @@ impl core::fmt::Display for Refusal {
 impl Host {
     /// Its name, in lower case.
     pub fn name(&self) -> String {
+        let bytes = self.name_bytes();
+        let n = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    }
+
+    /// The same, padded with zero bytes.
+    pub fn name_bytes(&self) -> [u8; 64] {
         let mut bytes = [0u8; 64];
         for (to, word) in bytes.chunks_exact_mut(8).zip(&self.name) {
             to.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
-        let n = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-        String::from_utf8_lossy(&bytes[..n]).into_owned()
+        bytes
     }
 
     fn is_named(&self, words: &[u64; 8]) -> bool {

@@ -19,6 +19,7 @@ mod model;
 pub mod mutex;
 pub mod program;
 pub mod real;
+pub mod resolv;
 pub mod signal;
 pub mod slots;
 pub mod sync;
