@@ -1,4 +1,4 @@
-/* Landline: the BSD sockets API over shared memory. Generated from src/abi/prefixed.rs. */
+/* Landline: the BSD sockets API over shared memory. Generated from src/abi/prefixed*.rs. */
 
 #ifndef LANDLINE_H
 #define LANDLINE_H
@@ -6,6 +6,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -447,6 +450,137 @@ int landline_epoll_pwait2(int ep,
                           int n,
                           const struct timespec *timeout,
                           const sigset_t *mask);
+
+/*
+ getaddrinfo(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+int landline_getaddrinfo(const char *node,
+                         const char *service,
+                         const struct addrinfo *hints,
+                         struct addrinfo **list);
+
+/*
+ getnameinfo(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+int landline_getnameinfo(const struct sockaddr *addr,
+                         socklen_t len,
+                         char *host,
+                         socklen_t host_len,
+                         char *service,
+                         socklen_t service_len,
+                         int flags);
+
+/*
+ gethostname(2).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+int landline_gethostname(char *name, size_t n);
+
+/*
+ gethostbyname(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+struct hostent *landline_gethostbyname(const char *name);
+
+/*
+ gethostbyname2(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+struct hostent *landline_gethostbyname2(const char *name, int family);
+
+/*
+ gethostbyname_r(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+int landline_gethostbyname_r(const char *name,
+                             struct hostent *entry,
+                             char *buf,
+                             size_t n,
+                             struct hostent **result,
+                             int *error);
+
+/*
+ gethostbyname2_r(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+int landline_gethostbyname2_r(const char *name,
+                              int family,
+                              struct hostent *entry,
+                              char *buf,
+                              size_t n,
+                              struct hostent **result,
+                              int *error);
+
+/*
+ gethostbyaddr(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+struct hostent *landline_gethostbyaddr(const void *addr, socklen_t len, int family);
+
+/*
+ gethostbyaddr_r(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+int landline_gethostbyaddr_r(const void *addr,
+                             socklen_t len,
+                             int family,
+                             struct hostent *entry,
+                             char *buf,
+                             size_t n,
+                             struct hostent **result,
+                             int *error);
+
+/*
+ getifaddrs(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+int landline_getifaddrs(struct ifaddrs **list);
+
+/*
+ if_nametoindex(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+unsigned int landline_if_nametoindex(const char *name);
+
+/*
+ if_indextoname(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+char *landline_if_indextoname(unsigned int index, char *name);
+
+/*
+ if_nameindex(3).
+
+ # Safety
+ As for the C library's function of that name.
+ */
+struct if_nameindex *landline_if_nameindex(void);
 
 #ifdef __cplusplus
 }  // extern "C"

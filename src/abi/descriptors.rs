@@ -2,7 +2,7 @@
 
 use core::ffi::{c_int, c_uint};
 
-use super::stdio;
+use super::{interfaces, stdio};
 use crate::fd::table;
 use crate::socket::options;
 use crate::sys::errno::preserved;
@@ -109,6 +109,10 @@ export! {
         const SIOCATMARK: usize = 0x8905;
         const SIOCOUTQNSD: u64 = 0x894b;
         let request_word = request & 0xffff_ffff;
+        // SAFETY: as the caller says.
+        if let Some(ret) = unsafe { interfaces::request(fd, request_word, arg) } {
+            return ret as c_int;
+        }
         let Some(sock) = table::socket(fd) else {
             // SAFETY: as for fcntl.
             return unsafe { (real().ioctl)(fd, request, arg) };

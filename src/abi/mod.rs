@@ -20,11 +20,15 @@ mod datagram;
 mod decode;
 mod descriptors;
 mod epoll;
+mod host_entry;
+mod interfaces;
 mod limits;
 mod message;
+mod names;
 mod openers;
 mod poll;
 mod prefixed;
+mod prefixed_names;
 mod private;
 mod process;
 mod receive;
@@ -37,6 +41,7 @@ mod transfer;
 mod variadic;
 
 pub use prefixed::*;
+pub use prefixed_names::*;
 
 /// One thread forks at a time: what is held for one must not be let go by another.
 static FORKING: Mutex<()> = Mutex::new(());

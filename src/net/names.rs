@@ -26,7 +26,7 @@ impl Name {
     }
 
     /// What the arena has, as long as it is text.
-    fn of_host(host: &Host) -> Option<Name> {
+    pub fn of_host(host: &Host) -> Option<Name> {
         let bytes = host.name_bytes();
         let len = bytes.iter().position(|&b| b == 0).filter(|&len| len > 0)?;
         bytes.get(..len)?.is_ascii().then_some(Name { bytes, len })

@@ -5,8 +5,8 @@
 
 use core::ffi::{c_char, c_int, c_long, c_short, c_uint, c_void};
 use libc::{
-    epoll_event, fd_set, iovec, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd, rlimit, sigaction, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
-    timespec, timeval,
+    addrinfo, epoll_event, fd_set, hostent, if_nameindex, ifaddrs, iovec, mmsghdr, msghdr, nfds_t, off_t, pid_t, pollfd, rlimit, sigaction, sigset_t,
+    size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, utsname,
 };
 use once_cell::sync::OnceCell;
 
@@ -124,6 +124,20 @@ table! {
     fn setrlimit(resource: c_int, limit: *const rlimit) -> c_int;
     fn getrlimit(resource: c_int, limit: *mut rlimit) -> c_int;
     fn prlimit(pid: pid_t, resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int;
+    fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, list: *mut *mut addrinfo) -> c_int;
+    fn getnameinfo(addr: *const sockaddr, len: socklen_t, host: *mut c_char, host_len: socklen_t, service: *mut c_char, service_len: socklen_t, flags: c_int) -> c_int;
+    fn gethostbyname(name: *const c_char) -> *mut hostent;
+    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent;
+    fn gethostbyname_r(name: *const c_char, entry: *mut hostent, buf: *mut c_char, n: size_t, result: *mut *mut hostent, error: *mut c_int) -> c_int;
+    fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut hostent, buf: *mut c_char, n: size_t, result: *mut *mut hostent, error: *mut c_int) -> c_int;
+    fn gethostbyaddr(addr: *const c_void, len: socklen_t, family: c_int) -> *mut hostent;
+    fn gethostbyaddr_r(addr: *const c_void, len: socklen_t, family: c_int, entry: *mut hostent, buf: *mut c_char, n: size_t, result: *mut *mut hostent, error: *mut c_int) -> c_int;
+    fn gethostname(name: *mut c_char, n: size_t) -> c_int;
+    fn uname(name: *mut utsname) -> c_int;
+    fn getifaddrs(list: *mut *mut ifaddrs) -> c_int;
+    fn if_nametoindex(name: *const c_char) -> c_uint;
+    fn if_indextoname(index: c_uint, name: *mut c_char) -> *mut c_char;
+    fn if_nameindex() -> *mut if_nameindex;
     fn syscall(number: c_long, a: size_t, b: size_t, c: size_t, d: size_t, e: size_t, f: size_t) -> c_long;
 }
 

@@ -3,7 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use once_cell::sync::OnceCell;
 
-use super::real::real;
+use super::call;
+use super::errno::preserved;
 
 /// The most that are kept; the C library itself takes three.
 const MOST: usize = 8;
@@ -21,28 +22,10 @@ static SERVERS: OnceCell<Servers> = OnceCell::new();
 pub fn nameservers() -> &'static [IpAddr] {
     let servers = SERVERS.get_or_init(|| {
         let mut bytes = [0; FILE_BYTES];
-        super::errno::preserved(|| parse(read_file(&mut bytes)))
+        let n = preserved(|| call::read_file(b"/etc/resolv.conf\0", &mut bytes)).unwrap_or(0);
+        parse(bytes.get(..n).unwrap_or(&[]))
     });
     servers.list.get(..servers.n).unwrap_or(&[])
-}
-
-fn read_file(bytes: &mut [u8]) -> &[u8] {
-    let mut n = 0;
-    // SAFETY: a NUL-terminated path; each read stays within what is left of `bytes`; the descriptor is closed once.
-    unsafe {
-        let fd = (real().open)(c"/etc/resolv.conf".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0);
-        if fd < 0 {
-            return &[];
-        }
-        while let Some(room) = bytes.get_mut(n..).filter(|room| !room.is_empty()) {
-            match (real().read)(fd, room.as_mut_ptr().cast(), room.len()) {
-                got @ 1.. => n += got as usize,
-                _ => break,
-            }
-        }
-        (real().close)(fd);
-    }
-    bytes.get(..n).unwrap_or(&[])
 }
 
 fn parse(file: &[u8]) -> Servers {
