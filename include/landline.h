@@ -6,9 +6,6 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -18,6 +15,10 @@
 #include <sys/uio.h>
 #include <time.h>
 
+struct addrinfo;
+struct hostent;
+struct if_nameindex;
+struct ifaddrs;
 struct mmsghdr;
 
 #ifdef __cplusplus

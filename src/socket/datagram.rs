@@ -44,6 +44,7 @@ const LOOK_NOW_AND_THEN_NS: u64 = 1_000_000_000;
 pub mod local;
 mod marks;
 mod private;
+mod questions;
 mod send;
 pub mod told;
 mod wait;

@@ -7,7 +7,7 @@ use libc::c_int;
 
 use super::handle::Sock;
 use super::{datagram, end, life};
-use crate::net::hosts;
+use crate::net::{dns, hosts};
 use crate::pcb::block::{State, facade, flag};
 use crate::pcb::{Address, Key, private, reap, table};
 use crate::shm::Arena;
@@ -136,6 +136,11 @@ pub fn leave(sock: Sock) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Whether what goes to `to` is a question about names that the net answers itself, where nobody of it listens there.
+pub(super) fn is_question(arena: &Arena, to: Address) -> bool {
+    to.port == dns::PORT && dns::is_resolver(arena, to.ip())
+}
+
 /// What a program is told that wants to go where nobody is; it is counted.
 pub(super) fn unreachable(sock: Sock, reach: Reach) -> Errno {
     if let Some(host) = hosts::host(sock.arena, host(sock)) {
@@ -243,7 +248,7 @@ pub fn connect_datagram(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
     };
     let to = meant(to);
     let reached = reach(sock.arena, host(sock), to.ip());
-    if !matches!(reached, Reach::Host(_)) {
+    if !matches!(reached, Reach::Host(_)) && !is_question(sock.arena, to) {
         return Err(unreachable(sock, reached));
     }
     ensure_port(sock)?;

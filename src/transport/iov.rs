@@ -50,6 +50,12 @@ impl<'a> Iov<'a> {
         Ok(Iov { rest: buffers, done: 0, left: left.min(MOST_BYTES), discard: false })
     }
 
+    /// One buffer of our own, which `place` describes.
+    pub fn of(bytes: &'a mut [u8], place: &'a mut iovec) -> Iov<'a> {
+        *place = iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        Iov { rest: core::slice::from_ref(place), done: 0, left: bytes.len(), discard: false }
+    }
+
     /// A place for `n` bytes that nobody wants.
     pub fn nowhere(n: usize) -> Iov<'static> {
         Iov { rest: &[], done: 0, left: n, discard: true }
@@ -106,6 +112,21 @@ impl<'a> Iov<'a> {
             }
             true
         })
+    }
+
+    /// Copies what is left to the start of `to`, and returns how much that is.
+    ///
+    /// # Errors
+    /// `EMSGSIZE` where it is more than `to` takes, `EFAULT` where the program has no such memory.
+    pub fn copy_to(&self, to: &mut [u8]) -> Result<usize, Errno> {
+        let to = to.get_mut(..self.left).ok_or(Errno(libc::EMSGSIZE))?;
+        let is_there = self.each(self.left, |part, done, len| {
+            let Some(to) = to.get_mut(done..done + len).filter(|_| fault::can_read(part, len)) else { return false };
+            // SAFETY: the caller's buffer holds `len` bytes (`new`), and `to` as many.
+            unsafe { copy(to.as_mut_ptr(), part, len) };
+            true
+        });
+        if is_there { Ok(self.left) } else { Err(Errno::EFAULT) }
     }
 
     /// Copies `n` bytes (at most `left`) from the ring into the buffers. False as for `send_to`.

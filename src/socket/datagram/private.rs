@@ -71,6 +71,9 @@ pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, 
     {
         return ret;
     }
+    if private::is_question(sock.arena, to) {
+        return questions::answer(sock, source, to);
+    }
     nobody_receives(sock, to, source.left(), is_connected)
 }
 

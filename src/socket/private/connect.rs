@@ -58,6 +58,8 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
     }
     let there = match reach(arena, host(sock), to.ip()) {
         Reach::Host(there) => there,
+        // The net answers datagrams alone.
+        _ if is_question(arena, to) => return Err(Errno(libc::ECONNREFUSED)),
         reached => return Err(unreachable(sock, reached)),
     };
     let here = crowd::place(1);
