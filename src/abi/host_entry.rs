@@ -121,15 +121,18 @@ thread_local! {
     };
 }
 
-fn fail(error: c_int) -> *mut hostent {
-    // SAFETY: the calling thread's own h_errno.
+/// Sets the calling thread's h_errno.
+pub(super) fn set_error(error: c_int) {
+    // SAFETY: the calling thread's own, always valid.
     unsafe { __h_errno_location().write(error) };
-    null_mut()
 }
 
 fn in_own_entry(answer: Result<Found, c_int>) -> *mut hostent {
     match answer {
-        Err(error) => fail(error),
+        Err(error) => {
+            set_error(error);
+            null_mut()
+        }
         Ok(found) => ENTRY.with(|place| {
             let place = place.get();
             // SAFETY: this thread's own.

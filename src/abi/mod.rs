@@ -32,6 +32,7 @@ mod prefixed_names;
 mod private;
 mod process;
 mod receive;
+mod resolver;
 mod send;
 mod signals;
 mod sockets;

@@ -11,6 +11,8 @@ use super::names::{self, Known};
 use crate::shm::Arena;
 use crate::sys::resolv;
 
+pub mod question;
+
 /// The port that questions go to.
 pub const PORT: u16 = 53;
 /// The longest answer without EDNS0 (RFC 1035, 4.2.1), and what we tell others to keep within (RFC 9715).
@@ -58,6 +60,7 @@ mod bit {
 }
 
 const HEADER_BYTES: usize = 12;
+const MOST_LABEL_BYTES: usize = 63;
 /// The longest name, as text.
 const MOST_TEXT_BYTES: usize = 254;
 
@@ -298,7 +301,7 @@ impl<'a> Reader<'a> {
                 break;
             }
             // Nothing stands before the question that it could point to.
-            if n > 63 {
+            if n > MOST_LABEL_BYTES {
                 return None;
             }
             let label = self.take(n)?;
@@ -321,7 +324,7 @@ impl<'a> Reader<'a> {
         loop {
             match usize::from(self.u8()?) {
                 0 => return Some(()),
-                n @ 1..=63 => _ = self.take(n)?,
+                n @ 1..=MOST_LABEL_BYTES => _ = self.take(n)?,
                 192.. => return self.u8().map(|_| ()),
                 _ => return None,
             }

@@ -138,6 +138,14 @@ table! {
     fn if_nametoindex(name: *const c_char) -> c_uint;
     fn if_indextoname(index: c_uint, name: *mut c_char) -> *mut c_char;
     fn if_nameindex() -> *mut if_nameindex;
+    fn res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, n: c_int) -> c_int;
+    fn res_nquery(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, n: c_int) -> c_int;
+    fn res_search(name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, n: c_int) -> c_int;
+    fn res_nsearch(state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, n: c_int) -> c_int;
+    fn res_querydomain(name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut u8, n: c_int) -> c_int;
+    fn res_nquerydomain(state: *mut c_void, name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut u8, n: c_int) -> c_int;
+    fn res_send(query: *const u8, query_len: c_int, answer: *mut u8, n: c_int) -> c_int;
+    fn res_nsend(state: *mut c_void, query: *const u8, query_len: c_int, answer: *mut u8, n: c_int) -> c_int;
     fn syscall(number: c_long, a: size_t, b: size_t, c: size_t, d: size_t, e: size_t, f: size_t) -> c_long;
 }
 

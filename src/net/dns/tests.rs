@@ -162,6 +162,25 @@ fn what_does_not_fit_is_cut() {
     }
 }
 
+#[test]
+fn questions_of_ours_are_answered() {
+    use question::{Outcome, outcome, question};
+    let (_one, arena) = arena();
+    let ask = |name: &str, kind: u16| {
+        let mut bytes = [0; 600];
+        let n = question(name, kind::IN, kind, &mut bytes);
+        (n > 0).then(|| outcome(&asked(arena, &bytes[..n])))
+    };
+    assert_eq!(ask("dns-a.", kind::A), Some(Outcome::Found));
+    assert_eq!(ask("dns-a", kind::PTR), Some(Outcome::NoData));
+    assert_eq!(ask("dns-c", kind::A), Some(Outcome::NoName));
+    assert_eq!(ask("", kind::AXFR), Some(Outcome::Refused));
+    assert_eq!(ask(&"x".repeat(64), kind::A), None);
+    assert_eq!(ask("a..b", kind::A), None);
+    assert_eq!(ask(&"abcdefg.".repeat(32), kind::A), Some(Outcome::Failed), "longer than a name can be");
+    assert_eq!(outcome(&[]), Outcome::Failed);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
