@@ -163,6 +163,8 @@ impl Room {
                 Ok(found) => found,
                 Err(error) => {
                     self.error.write(error);
+                    // As the C library's questions do; some programs look there.
+                    set_error(error);
                     return 0;
                 }
             };
