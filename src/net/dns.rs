@@ -144,7 +144,7 @@ impl Reply<'_> {
             self.pointer = Some(known).filter(|_| is_for(kind::PTR));
         } else {
             let name = name.map(|name| name.strip_suffix('.').unwrap_or(name));
-            let is_between = name.is_some_and(|name| name.eq_ignore_ascii_case(net) || names::is_above_a_host(arena, name));
+            let is_between = name.is_some_and(|name| !name.is_empty() && names::is_above_a_host(arena, net, name));
             self.asks_zone = name == Some("") && is_for(kind::SOA);
             is_known = name == Some("") || is_between;
             if !is_between && names::asks_outside(arena) {

@@ -115,9 +115,10 @@ pub fn asks_outside(arena: &Arena) -> bool {
     arena.header().net.outside.load(core::sync::atomic::Ordering::Relaxed) != 0
 }
 
-/// Whether there is a host whose name ends in `.name`: then `name` exists, though it has no address (RFC 8020).
-pub fn is_above_a_host(arena: &Arena, name: &str) -> bool {
-    hosts::all(arena).any(|(_, host)| Name::of_host(host).is_some_and(|full| without_suffix(full.as_str(), name).is_some()))
+/// Whether `name` is that of the net called `net`, or the end of a host's: it exists then, though it has no address (RFC 8020).
+pub fn is_above_a_host(arena: &Arena, net: &str, name: &str) -> bool {
+    let is_end = |name| hosts::all(arena).any(|(_, host)| Name::of_host(host).is_some_and(|full| without_suffix(full.as_str(), name).is_some()));
+    name.eq_ignore_ascii_case(net) || is_end(name) || without_suffix(name, net).is_some_and(is_end)
 }
 
 #[cfg(test)]
@@ -147,7 +148,9 @@ mod tests {
         for name in ["", ".", "web", "web.example..", "web.example.other", "lab", "web.example.lab.lab"] {
             assert!(find(arena, "lab", name).is_none(), "{name}");
         }
-        assert!(is_above_a_host(arena, "Example") && !is_above_a_host(arena, "web.example"));
+        for (name, exists) in [("Example", true), ("example.LAB", true), ("Lab", true), ("web.example", false), ("lab.example", false)] {
+            assert_eq!(is_above_a_host(arena, "lab", name), exists, "{name}");
+        }
         assert_eq!(find_address(arena, "::ffff:10.1.2.3".parse().unwrap()).unwrap().name.as_str(), "web.example");
         assert!(find_address(arena, "10.1.2.4".parse().unwrap()).is_none());
         assert!(find_address(arena, "::".parse().unwrap()).is_none());

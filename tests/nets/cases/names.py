@@ -127,6 +127,8 @@ def questions(net, v6):
     for server in ["@127.0.0.53", "@127.0.0.11", None]:
         at = [server] if server else []
         net.same(f"dig {server}", dig(*at, "db"), [HOSTS["db"]])
+    resolver = net.python("auto", "socket.gethostbyname('auto')").rsplit(".", 2)[0] + ".255.53"
+    net.same("dig at the net's own server", dig(f"@{resolver}", "db"), [HOSTS["db"]])
     net.same("dig AAAA", dig("DB.lab", "AAAA"), [v6["db"]])
     net.same("dig ANY", dig("+notcp", "db", "ANY"), sorted([HOSTS["db"], v6["db"]]))
     net.same("dig -x", [dig("-x", HOSTS["db"]), dig("-x", v6["mail.example"])], [["db."], ["mail.example."]])
