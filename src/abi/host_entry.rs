@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ptr::null_mut;
 use libc::{hostent, size_t, socklen_t};
 
-use super::names::{net, put_text, text};
+use super::names::{Where, place, put_text, text};
 use crate::net::names::{self, Known};
 use crate::sys::Errno;
 use crate::sys::real::real;
@@ -18,6 +18,7 @@ unsafe extern "C" {
 /// Values of h_errno (netdb.h).
 const NETDB_INTERNAL: c_int = -1;
 const HOST_NOT_FOUND: c_int = 1;
+const TRY_AGAIN: c_int = 2;
 const NO_DATA: c_int = 4;
 
 /// What is known of a name or an address.
@@ -37,8 +38,8 @@ fn is_numeric(name: &str) -> bool {
 }
 
 unsafe fn by_name(name: *const c_char, family: c_int) -> Answer {
-    let arena = net()?;
-    if !matches!(family, libc::AF_INET | libc::AF_INET6) || name.is_null() {
+    let place = place();
+    if matches!(place, Where::Machine) || !matches!(family, libc::AF_INET | libc::AF_INET6) || name.is_null() {
         return None;
     }
     // SAFETY: a string of the caller's.
@@ -46,6 +47,7 @@ unsafe fn by_name(name: *const c_char, family: c_int) -> Answer {
     if name.is_some_and(is_numeric) {
         return None;
     }
+    let Where::Net(arena) = place else { return Some(Err(TRY_AGAIN)) };
     match name.and_then(|name| names::find(arena, names::net_name(), name)) {
         Some(known) => {
             let address = if family == libc::AF_INET { known.v4.map(IpAddr::V4) } else { known.v6.map(IpAddr::V6) };
@@ -57,7 +59,11 @@ unsafe fn by_name(name: *const c_char, family: c_int) -> Answer {
 }
 
 unsafe fn by_address(addr: *const c_void, len: socklen_t, family: c_int) -> Answer {
-    let arena = net()?;
+    let arena = match place() {
+        Where::Net(arena) => arena,
+        Where::Machine => return None,
+        Where::Nowhere => return Some(Err(TRY_AGAIN)),
+    };
     // SAFETY: `len` bytes of the caller's, which are as many as the address has.
     let address = unsafe {
         match (family, len as usize) {

@@ -11,8 +11,8 @@ use super::decode;
 use crate::net::hosts;
 use crate::net::names::{self, Known, Name};
 use crate::shm::{Arena, arena};
+use crate::socket::private;
 use crate::sys::Errno;
-use crate::sys::config;
 use crate::sys::errno::preserved;
 use crate::sys::real::real;
 use crate::sys::trace::Buffer;
@@ -24,9 +24,28 @@ unsafe extern "C" {
 /// The longest host and service that getnameinfo writes (netdb.h).
 const NI_MAXHOST: usize = 1025;
 
+/// Where names are looked up.
+pub(super) enum Where {
+    /// By the C library, as on the machine itself.
+    Machine,
+    Net(&'static Arena),
+    /// Nowhere: the private net that this process belongs to cannot be had, and others are not asked instead.
+    Nowhere,
+}
+
+pub(super) fn place() -> Where {
+    match net() {
+        Some(arena) => Where::Net(arena),
+        None if private::is_here() => Where::Nowhere,
+        None => Where::Machine,
+    }
+}
+
 /// The private net that this process belongs to, if any.
 pub(super) fn net() -> Option<&'static Arena> {
-    config::get().net.as_ref()?;
+    if !private::is_here() {
+        return None;
+    }
     preserved(arena::arena).filter(|arena| hosts::is_private(arena))
 }
 
@@ -174,7 +193,7 @@ impl Question {
     }
 
     /// The answer for `node`; `None` where it is not ours to give.
-    unsafe fn answer(&self, arena: &Arena, node: *const c_char) -> Option<Result<List, Failure>> {
+    unsafe fn answer(&self, place: Where, node: *const c_char) -> Option<Result<List, Failure>> {
         // SAFETY: the strings are the caller's.
         unsafe {
             // The C library takes "*" for no name.
@@ -188,6 +207,7 @@ impl Question {
                 Err(failure) => return Some(Err(failure)),
                 Ok(()) => return Some(Ok(list)),
             }
+            let Where::Net(arena) = place else { return Some(Err(libc::EAI_AGAIN)) };
             match text(node).and_then(|name| names::find(arena, names::net_name(), name)) {
                 Some(known) => Some(self.of(&known)),
                 None if names::asks_outside(arena) => None,
@@ -222,10 +242,13 @@ export! {
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, list: *mut *mut addrinfo) -> c_int {
         // SAFETY: as the caller says; all-zero hints are valid.
         unsafe {
-            let answer = net().and_then(|arena| {
-                let no_hints = addrinfo { ai_flags: libc::AI_V4MAPPED | libc::AI_ADDRCONFIG, ..core::mem::zeroed() };
-                Question { service, hints: if hints.is_null() { no_hints } else { *hints } }.answer(arena, node)
-            });
+            let answer = match place() {
+                Where::Machine => None,
+                place => {
+                    let no_hints = addrinfo { ai_flags: libc::AI_V4MAPPED | libc::AI_ADDRCONFIG, ..core::mem::zeroed() };
+                    Question { service, hints: if hints.is_null() { no_hints } else { *hints } }.answer(place, node)
+                }
+            };
             match answer {
                 None => (real().getaddrinfo)(node, service, hints, list),
                 Some(Err(failure)) => failure,
@@ -249,17 +272,20 @@ export! {
         // SAFETY: as the caller says; the scratch buffer has the length that is told.
         unsafe {
             let wants_name = flags & libc::NI_NUMERICHOST == 0 && !host.is_null() && host_len > 0;
-            let Some(arena) = net().filter(|_| wants_name) else {
-                return (real().getnameinfo)(addr, len, host, host_len, service, service_len, flags);
+            let known = match place() {
+                Where::Net(arena) if wants_name => owner(arena, addr, len).ok_or(names::asks_outside(arena)),
+                Where::Nowhere if wants_name => Err(false),
+                _ => Err(true),
             };
             let numeric = (flags | libc::NI_NUMERICHOST) & !libc::NI_NAMEREQD;
-            let Some(known) = owner(arena, addr, len) else {
-                if names::asks_outside(arena) {
-                    return (real().getnameinfo)(addr, len, host, host_len, service, service_len, flags);
+            let known = match known {
+                Ok(known) => known,
+                Err(true) => return (real().getnameinfo)(addr, len, host, host_len, service, service_len, flags),
+                Err(false) => {
+                    let ret = (real().getnameinfo)(addr, len, host, host_len, service, service_len, numeric);
+                    let needs_name = flags & libc::NI_NAMEREQD != 0 && decode::address(addr, len).0.is_some();
+                    return if ret == 0 && needs_name { libc::EAI_NONAME } else { ret };
                 }
-                let ret = (real().getnameinfo)(addr, len, host, host_len, service, service_len, numeric);
-                let needs_name = flags & libc::NI_NAMEREQD != 0 && decode::address(addr, len).0.is_some();
-                return if ret == 0 && needs_name { libc::EAI_NONAME } else { ret };
             };
             // The C library looks at all the rest.
             let mut scratch = [0 as c_char; NI_MAXHOST];

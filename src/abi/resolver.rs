@@ -5,15 +5,17 @@ use core::ffi::{c_char, c_int, c_void};
 use core::fmt::Write;
 
 use super::host_entry::set_error;
-use super::names::{net, text};
+use super::names::{Where, place, text};
 use crate::net::dns::question::{Outcome, outcome, question};
 use crate::net::{dns, names};
+use crate::socket::private::is_here;
 use crate::sys::Errno;
 use crate::sys::real::real;
 use crate::sys::trace::Buffer;
 
 /// Values of h_errno (netdb.h).
 const HOST_NOT_FOUND: c_int = 1;
+const TRY_AGAIN: c_int = 2;
 const NO_RECOVERY: c_int = 3;
 const NO_DATA: c_int = 4;
 
@@ -22,7 +24,11 @@ const MOST_BYTES: usize = 1024;
 
 /// Answers `query` into the `room` bytes at `to`; `None` where the C library is to send it.
 unsafe fn answer(query: &[u8], to: *mut u8, room: c_int) -> Option<Result<(usize, Outcome), Errno>> {
-    let arena = net()?;
+    let arena = match place() {
+        Where::Net(arena) => arena,
+        Where::Machine => return None,
+        Where::Nowhere => return Some(Err(Errno(libc::ENETDOWN))),
+    };
     let mut bytes = [0; MOST_BYTES];
     let n = dns::answer(arena, query, &mut bytes);
     let answer = bytes.get(..n).unwrap_or(&[]);
@@ -41,7 +47,9 @@ unsafe fn answer(query: &[u8], to: *mut u8, room: c_int) -> Option<Result<(usize
 
 /// res_send(3).
 unsafe fn send(query: *const u8, n: c_int, to: *mut u8, room: c_int) -> Option<c_int> {
-    net()?;
+    if !is_here() {
+        return None;
+    }
     // SAFETY: `n` readable bytes, says the caller.
     let answer = unsafe {
         let query = core::slice::from_raw_parts(query, usize::try_from(n).unwrap_or(0));
@@ -73,19 +81,27 @@ unsafe fn query(name: &str, class: c_int, kind: c_int, to: *mut u8, room: c_int)
         Ok((n, Outcome::Found)) => n as c_int,
         Ok((_, Outcome::NoData)) => fail(NO_DATA),
         Ok((_, Outcome::NoName)) => fail(HOST_NOT_FOUND),
-        _ => fail(NO_RECOVERY),
+        Ok(_) => fail(NO_RECOVERY),
+        Err(e) => {
+            e.set();
+            fail(TRY_AGAIN)
+        }
     })
 }
 
 unsafe fn query_name(name: *const c_char, class: c_int, kind: c_int, to: *mut u8, room: c_int) -> Option<c_int> {
-    net()?;
+    if !is_here() {
+        return None;
+    }
     // SAFETY: as the caller says.
     unsafe { query(text(name).unwrap_or("\\"), class, kind, to, room) }
 }
 
 /// res_querydomain(3).
 unsafe fn query_domain(name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, to: *mut u8, room: c_int) -> Option<c_int> {
-    net()?;
+    if !is_here() {
+        return None;
+    }
     let mut bytes = [0; MOST_BYTES];
     let mut whole = Buffer::new(&mut bytes);
     // SAFETY: as the caller says.
