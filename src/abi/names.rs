@@ -1,7 +1,7 @@
 //! Names of a private net's hosts: getaddrinfo(3), getnameinfo(3), gethostname(2), uname(2). Elsewhere, and for all that
 //! is no name, it is the C library's own function that answers: numeric addresses, services, hints.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::fmt::Write;
 use core::net::IpAddr;
 use core::ptr::null_mut;
@@ -21,6 +21,9 @@ unsafe extern "C" {
     fn __chk_fail() -> !;
 }
 
+/// The two ways of getaddrinfo_a.
+const GAI_WAIT: c_int = 0;
+const GAI_NOWAIT: c_int = 1;
 /// The longest host and service that getnameinfo writes (netdb.h).
 const NI_MAXHOST: usize = 1025;
 
@@ -238,6 +241,18 @@ unsafe fn copy_own_name(own: &Name, name: *mut c_char, n: usize) -> c_int {
     -1
 }
 
+/// What getaddrinfo_a(3) looks up (netdb.h).
+#[repr(C)]
+pub struct Request {
+    node: *const c_char,
+    service: *const c_char,
+    hints: *const addrinfo,
+    result: *mut addrinfo,
+    /// What gai_error(3) says.
+    status: c_int,
+    _reserved: [c_int; 5],
+}
+
 export! {
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, list: *mut *mut addrinfo) -> c_int {
         // SAFETY: as the caller says; all-zero hints are valid.
@@ -257,6 +272,23 @@ export! {
                     0
                 }
             }
+        }
+    }
+
+    fn getaddrinfo_a(mode: c_int, list: *const *mut c_void, n: c_int, signal: *mut c_void) -> c_int {
+        // SAFETY: `n` requests or null pointers, says the caller.
+        unsafe {
+            let is_asked_wrongly = n <= 0 || !(GAI_WAIT..=GAI_NOWAIT).contains(&mode);
+            if matches!(place(), Where::Machine) || is_asked_wrongly {
+                return (real().getaddrinfo_a)(mode, list, n, signal);
+            }
+            // The C library's own threads would ask past our exports; the net answers at once.
+            for request in (0..n as usize).map(|i| list.add(i).read().cast::<Request>()).filter(|request| !request.is_null()) {
+                (*request).result = null_mut();
+                (*request).status = getaddrinfo((*request).node, (*request).service, (*request).hints, &raw mut (*request).result);
+            }
+            // What is left is to say that it is done.
+            (real().getaddrinfo_a)(mode, [null_mut()].as_ptr(), 1, signal)
         }
     }
 

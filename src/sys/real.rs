@@ -125,6 +125,7 @@ table! {
     fn getrlimit(resource: c_int, limit: *mut rlimit) -> c_int;
     fn prlimit(pid: pid_t, resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int;
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, list: *mut *mut addrinfo) -> c_int;
+    fn getaddrinfo_a(mode: c_int, list: *const *mut c_void, n: c_int, signal: *mut c_void) -> c_int;
     fn getnameinfo(addr: *const sockaddr, len: socklen_t, host: *mut c_char, host_len: socklen_t, service: *mut c_char, service_len: socklen_t, flags: c_int) -> c_int;
     fn gethostbyname(name: *const c_char) -> *mut hostent;
     fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent;
