@@ -1,48 +1,28 @@
-#!/usr/bin/python3 -B
-"""names: what programs call the hosts of a net, and what they are told of its interfaces
-
-By itself: LANDLINE_CMD and LANDLINE_LIB name the command and the library, by default those that `make build` makes.
-"""
+"""what programs call the hosts of a net, by the C library or with a resolver of their own, and what they see of its interfaces"""
 
 import ast
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 NEEDS = ["dig", "getent", "hostname", "curl"]
 PYTHON = "/usr/bin/python3"
 HOSTS = {"web": "10.222.0.1", "db": "10.222.0.2", "mail.example": "10.222.7.9"}
-STEP_SECONDS = 20
 
 
 class Net:
-    """One net in a folder of its own."""
+    """What is asked on the hosts of the case's net."""
 
-    def __init__(self, command, folder, name="Lab"):
-        self.command, self.folder, self.name, self.problems = command, folder, name, []
+    def __init__(self, case):
+        self.case, self.same, self.check = case, case.same, case.check
 
-    def line(self, host, *argv, options=()):
-        return [str(self.command), "--net", self.name, "--dir", str(self.folder), "run", "--host", host, *options, "--", *argv]
+    def on(self, host, *argv, status=0):
+        """What a program says on a host."""
+        return self.case.run(host, *argv, status=status).strip()
 
-    def on(self, host, *argv, options=()):
-        """What a program says on a host; its status after it where that is not 0."""
-        done = subprocess.run(
-            self.line(host, *argv, options=options), capture_output=True, text=True, timeout=STEP_SECONDS, stdin=subprocess.DEVNULL
-        )
-        return done.stdout.strip() + (f" [{done.returncode}]" if done.returncode else "")
-
-    def python(self, host, expression, options=()):
+    def python(self, host, expression):
         """The value of an expression, or the exception that it ends in."""
         code = f"import socket, os\ntry: print(repr({expression}))\nexcept OSError as e: print(repr((type(e).__name__, e.errno)))"
-        return ast.literal_eval(self.on(host, PYTHON, "-c", code, options=options))
-
-    def same(self, what, value, expected):
-        if value != expected:
-            self.problems.append(f"{what}: got {value!r}, expected {expected!r}")
+        return ast.literal_eval(self.on(host, PYTHON, "-c", code))
 
 
 def addresses(net, host, node, *more):
@@ -51,7 +31,8 @@ def addresses(net, host, node, *more):
     return list(value)
 
 
-def run(net):
+def run(case):
+    net = Net(case)
     for host, address in HOSTS.items():
         net.on(f"{host}={address}", "true")
     v6 = {host: addresses(net, "web", host, ", family=socket.AF_INET6")[0] for host in HOSTS}
@@ -66,15 +47,15 @@ def run(net):
 
 
 def forward(net, v6):
-    for name in ("db", "DB", "db.", "db.lab", "Db.LAB."):
+    for name in ("db", "DB", "db.", "db.names", "Db.NAMES."):
         net.same(f"getaddrinfo {name}", addresses(net, "web", name), [HOSTS["db"], v6["db"]])
         net.same(f"gethostbyname {name}", net.python("web", f"socket.gethostbyname({name!r})"), HOSTS["db"])
-    net.same("a name with a dot", addresses(net, "db", "mail.example.lab"), [HOSTS["mail.example"], v6["mail.example"]])
+    net.same("a name with a dot", addresses(net, "db", "mail.example.names"), [HOSTS["mail.example"], v6["mail.example"]])
     net.same("own name", addresses(net, "db", "db"), [HOSTS["db"], v6["db"]])
     net.same("localhost", addresses(net, "db", "localhost"), ["::1", "127.0.0.1"])
     mapped = ", family=socket.AF_INET6, flags=socket.AI_V4MAPPED | socket.AI_ALL"
     net.same("mapped", addresses(net, "web", "db", mapped), ["::ffff:" + HOSTS["db"], v6["db"]])
-    canonical = net.python("web", "[a[3] for a in socket.getaddrinfo('DB.lab', 'http', type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)]")
+    canonical = net.python("web", "[a[3] for a in socket.getaddrinfo('DB.names', 'http', type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)]")
     net.same("canonical name", canonical, ["db", ""])
     net.same("no such service", net.python("web", "socket.getaddrinfo('db', 'nosuch')"), ("gaierror", -8))
     net.same("all kinds", net.python("web", "len(socket.getaddrinfo('db', 80))"), 6)
@@ -98,9 +79,8 @@ def outside(net):
     for name in ("nosuch", "www.example.com", "db.other", "-"):
         net.same(f"getaddrinfo {name}", net.python("web", f"socket.getaddrinfo({name!r}, 80)"), ("gaierror", -2))
     net.same("gethostbyname of nobody", net.python("web", "socket.gethostbyname_ex('www.example.com')")[0], "gaierror")
-    net.same("getent of nobody", net.on("web", "getent", "hosts", "www.example.com"), " [2]")
-    if time.monotonic() - before > 5:
-        net.problems.append("names of the outside were waited for")
+    net.same("getent of nobody", net.on("web", "getent", "hosts", "www.example.com", status=2), "")
+    net.check(time.monotonic() - before < 5, "names of the outside were waited for")
 
 
 def own(net, v6):
@@ -129,7 +109,7 @@ def questions(net, v6):
         net.same(f"dig {server}", dig(*at, "db"), [HOSTS["db"]])
     resolver = net.python("auto", "socket.gethostbyname('auto')").rsplit(".", 2)[0] + ".255.53"
     net.same("dig at the net's own server", dig(f"@{resolver}", "db"), [HOSTS["db"]])
-    net.same("dig AAAA", dig("DB.lab", "AAAA"), [v6["db"]])
+    net.same("dig AAAA", dig("DB.names", "AAAA"), [v6["db"]])
     net.same("dig ANY", dig("+notcp", "db", "ANY"), sorted([HOSTS["db"], v6["db"]]))
     net.same("dig -x", [dig("-x", HOSTS["db"]), dig("-x", v6["mail.example"])], [["db."], ["mail.example."]])
     for name, options, status in (
@@ -137,11 +117,9 @@ def questions(net, v6):
         ("db", ["+ednsopt=10:0011223344556677"], "NOERROR"), ("db", ["+edns=7", "+noednsneg"], "BADVERS"), ("db", ["-c", "CH"], "REFUSED"),
     ):
         said = net.on("web", "dig", "+tries=1", "+time=3", name, *options)
-        if f"status: {status}," not in said:
-            net.problems.append(f"dig {name} {options}: {said}")
-    refused = net.on("web", "dig", "+tcp", "+tries=1", "+time=3", "db")
-    if "connection refused" not in refused:
-        net.problems.append(f"dig +tcp: {refused}")
+        net.check(f"status: {status}," in said, f"dig {name} {options}: {said}")
+    refused = net.on("web", "dig", "+tcp", "+tries=1", "+time=3", "db", status=9)
+    net.check("connection refused" in refused, f"dig +tcp: {refused}")
     if shutil.which("node"):
         script = "const d = require('dns').promises; d.resolve4('db').then(a => console.log(a.join())).then(() => d.resolve4('nosuch.x')).catch(e => console.log(e.code))"
         net.same("node", net.on("web", "node", "-e", script).split(), [HOSTS["db"], "ENOTFOUND"])
@@ -149,33 +127,7 @@ def questions(net, v6):
 
 def by_name(net):
     """A server found by its name, on a port that needs no privilege here."""
-    server = subprocess.Popen(
-        net.line("db", PYTHON, "-m", "http.server", "--directory", str(net.folder), "80"),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
-    try:
-        code = net.on("web", "curl", "-s", "-o", "/dev/null", "--retry", "20", "--retry-connrefused", "--retry-delay", "1",
-                      "-w", "%{http_code} %{remote_ip}", "http://db.lab/")
-        net.same("curl by name", code, f"200 {HOSTS['db']}")
-    finally:
-        server.terminate()
-        server.wait(STEP_SECONDS)
-
-
-def main():
-    root = Path(__file__).resolve().parents[3]
-    command = os.environ.get("LANDLINE_CMD", root / "target/release/landline")
-    folder = Path(tempfile.mkdtemp(prefix="landline-names-", dir="/dev/shm"))
-    net = Net(command, folder)
-    try:
-        run(net)
-    finally:
-        shutil.rmtree(folder)
-    for problem in net.problems:
-        print(problem)
-    print("names:", f"{len(net.problems)} problems" if net.problems else "ok")
-    return 1 if net.problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    net.case.start("db", PYTHON, "-m", "http.server", "80")
+    net.case.listens("db", 80)
+    code = net.on("web", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{remote_ip}", "http://db.names/")
+    net.same("curl by name", code, f"200 {HOSTS['db']}")
