@@ -43,6 +43,7 @@ def run(case):
     outside(net)
     own(net, v6)
     questions(net, v6)
+    outside_allowed(case)
     by_name(net)
 
 
@@ -123,6 +124,19 @@ def questions(net, v6):
     if shutil.which("node"):
         script = "const d = require('dns').promises; d.resolve4('db').then(a => console.log(a.join())).then(() => d.resolve4('nosuch.x')).catch(e => console.log(e.code))"
         net.same("node", net.on("web", "node", "-e", script).split(), [HOSTS["db"], "ENOTFOUND"])
+
+
+def outside_allowed(case):
+    """The net's own server leaves to others what it does not know."""
+    def run(*argv):
+        return case.landline("run", "--net", "names-allowed", "--host", "web", "--outside", "allow", "--", *argv).strip()
+
+    case.run("db=10.223.0.2", "true", net="names-allowed")
+    case.same("a host, outside allowed", run("getent", "ahostsv4", "db").split()[0], "10.223.0.2")
+    server = run(PYTHON, "-c", "import socket; print(socket.gethostbyname('web'))").rsplit(".", 2)[0] + ".255.53"
+    case.same("dig, outside allowed", run("dig", f"@{server}", "+short", "db"), "10.223.0.2")
+    said = run("dig", f"@{server}", "+tries=1", "nosuch.example")
+    case.check("status: REFUSED," in said, f"dig, outside allowed: {said}")
 
 
 def by_name(net):
