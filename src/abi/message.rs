@@ -74,7 +74,7 @@ export! {
             if sock.pcb.is_private() {
                 return encode(message_buffers(msg).and_then(|b| {
                     let mut source = Iov::new(b)?;
-                    private::sendto(sock, &mut source, flags, (*msg).msg_name.cast(), (*msg).msg_namelen)
+                    private::sendto(sock, &mut source, flags, (*msg).msg_name.cast(), (*msg).msg_namelen.min(size_of::<libc::sockaddr_storage>() as u32))
                 }));
             }
             if flags & libc::MSG_FASTOPEN != 0 && !options::is_unix(sock) {

@@ -219,6 +219,9 @@ pub(super) unsafe fn sendto(sock: Sock, source: &mut Iov, flags: c_int, addr: *c
             Err(Errno(libc::EINPROGRESS)) if sock.endpoint().is_some() => {}
             other => other.map(|_| ())?,
         }
+    } else {
+        // SAFETY: as the caller says.
+        unsafe { decode::readable_name(addr, len) }?;
     }
     send(sock, source, flags & !libc::MSG_FASTOPEN, || Err(Errno::EPIPE))
 }

@@ -432,6 +432,9 @@ fn doorbell(arena: &Arena) -> [u64; 2] {
 
 /// shutdown(2). Who sleeps on the socket is woken by the kernel, and finds the flag.
 pub fn shutdown(sock: Sock, how: c_int) -> Ret {
+    if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
+        return Err(Errno::EINVAL);
+    }
     // Also where the kernel says that it was not connected (inet_shutdown of Linux).
     let flags = match how {
         libc::SHUT_RD => flag::SHUT_RD,

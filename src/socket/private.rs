@@ -39,7 +39,8 @@ pub fn is_here() -> bool {
 pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Sock, Errno> {
     let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
     let (kind, protocol) = match (kind & !flags, protocol) {
-        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+        // MPTCP goes on as TCP where the other end does not speak it (RFC 8684, 3.7).
+        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP | libc::IPPROTO_MPTCP) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
         (11.., _) | (_, ..0 | 256..) => return Err(Errno::EINVAL),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => return Err(Errno(libc::EPROTONOSUPPORT)),
@@ -298,7 +299,13 @@ pub fn send_unconnected(sock: Sock, flags: c_int) -> Ret {
 
 /// What a receive on a stream without a connection is told.
 #[cold]
-pub fn receive_unconnected(sock: Sock) -> Ret {
+pub fn receive_unconnected(sock: Sock, flags: c_int) -> Ret {
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return Err(Errno::EAGAIN);
+    }
+    if flags & libc::MSG_OOB != 0 {
+        return Err(Errno::EINVAL);
+    }
     Err(end::take_error(sock).unwrap_or(Errno::ENOTCONN))
 }
 

@@ -32,7 +32,7 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
                 Err(route::ROUTE_CHANGED) => {}
                 ret => return ret,
             },
-            RxRoute::Kernel if sock.pcb.is_private() => return private::receive_unconnected(sock),
+            RxRoute::Kernel if sock.pcb.is_private() => return private::receive_unconnected(sock, flags),
             RxRoute::Kernel if sock.pcb.has(flag::UNIX) && flags & MSG_OOB == 0 => {
                 if let Some(ret) = by_unix_kernel(sock, flags, &mut kernel) {
                     return ret;

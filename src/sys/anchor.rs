@@ -93,17 +93,18 @@ pub fn accept(fd: c_int, flags: c_int) -> Result<(c_int, UnixName), Errno> {
 ///
 /// # Errors
 /// Those of socket(2), setsockopt(2) and getsockopt(2).
-pub fn try_option(family: c_int, kind: c_int, (level, name): (c_int, c_int), value: Option<&[u8]>, into: &mut [u8]) -> Result<usize, Errno> {
+pub fn try_option(family: c_int, kind: c_int, (level, name): (c_int, c_int), value: Option<&[u8]>, into: Option<&mut [u8]>) -> Result<usize, Errno> {
     // SAFETY: plain numbers; the buffers are readable and writable for their lengths; the descriptor is ours.
     unsafe {
         let fd = check((real().socket)(family, kind | libc::SOCK_CLOEXEC, 0) as isize)? as c_int;
         let set = value.map_or(Ok(0), |v| check((real().setsockopt)(fd, level, name, v.as_ptr().cast(), v.len() as libc::socklen_t) as isize));
-        let mut len = into.len() as libc::socklen_t;
         let got = set.and_then(|_| {
-            if into.is_empty() { Ok(0) } else { check((real().getsockopt)(fd, level, name, into.as_mut_ptr().cast(), &mut len) as isize) }
+            let Some(into) = into else { return Ok(0) };
+            let mut len = into.len() as libc::socklen_t;
+            check((real().getsockopt)(fd, level, name, into.as_mut_ptr().cast(), &mut len) as isize).map(|_| len as usize)
         });
         (real().close)(fd);
-        got.map(|_| len as usize)
+        got
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, 
         return Err(error);
     }
     if pcb.has(flag::SHUT_WR) {
-        return Err(crate::socket::send::signalled(Errno::EPIPE, flags));
+        return Err(Errno::EPIPE);
     }
     if flags & libc::MSG_MORE != 0 || (flags & libc::MSG_OOB != 0 && !pcb.has(flag::INET6)) {
         return Err(Errno(libc::EOPNOTSUPP));

@@ -12,6 +12,19 @@ use crate::socket::options::{Set, tcp_state};
 /// Options of SOL_SOCKET that sockets of AF_UNIX do not have, or do not give to those that are accepted.
 const NOT_OF_ANCHORS: [c_int; 3] = [SO_REUSEPORT, libc::SO_BINDTODEVICE, libc::SO_KEEPALIVE];
 
+/// Options of SOL_SOCKET that only sockets of AF_UNIX have.
+const OF_UNIX_ALONE: [c_int; 3] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD];
+const SO_PASSPIDFD: c_int = 76;
+
+/// What Linux gives to TCP sockets (net.ipv4.tcp_rmem and tcp_wmem), and to one that is connected over loopback.
+const DEFAULT_RCVBUF: c_int = 131_072;
+const DEFAULT_SNDBUF: c_int = 16_384;
+const CONNECTED_SNDBUF: c_int = 2_626_560;
+/// No packet is larger.
+const MTU: c_int = 65_535;
+const IP_MTU: c_int = 14;
+const IPV6_MTU: c_int = 24;
+
 /// What programs do without where the kernel does not have it: datagrams in parts, and many in one.
 const REFUSED_OF_UDP: [c_int; 3] = [libc::UDP_CORK, libc::UDP_SEGMENT, UDP_GRO];
 const UDP_GRO: c_int = 104;
@@ -78,6 +91,9 @@ static GOOD: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
 /// Before setsockopt(2) with `value`: `Set::Kernel` where the anchor is to be set.
 pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
     let int = value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes));
+    if level == SOL_SOCKET && OF_UNIX_ALONE.contains(&name) {
+        return Set::Refused(Errno(libc::EOPNOTSUPP));
+    }
     if let (SOL_SOCKET, SO_REUSEADDR, Some(value)) = (level, name, int) {
         sock.pcb.put_facade(facade::REUSEADDR, value != 0);
     }
@@ -97,9 +113,9 @@ pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
     let told = if value.len() == now.len() && place.load(Ordering::Relaxed) == mark {
         int
     } else {
-        match preserved(|| anchor::try_option(family, kind, (level, name), Some(value), &mut now)) {
+        match preserved(|| anchor::try_option(family, kind, (level, name), Some(value), Some(&mut now))) {
             // What cannot be read back is not kept.
-            Err(e) => match preserved(|| anchor::try_option(family, kind, (level, name), Some(value), &mut [])) {
+            Err(e) => match preserved(|| anchor::try_option(family, kind, (level, name), Some(value), None)) {
                 Err(_) => return Set::Refused(e),
                 Ok(_) => int,
             },
@@ -136,9 +152,14 @@ pub fn int(sock: Sock, level: c_int, name: c_int) -> Option<c_int> {
     kept(sock, level, name).or_else(|| {
         let mut value = [0u8; size_of::<c_int>()];
         let (family, kind) = kind_of(sock);
-        preserved(|| anchor::try_option(family, kind, (level, name), None, &mut value)).ok()?;
+        preserved(|| anchor::try_option(family, kind, (level, name), None, Some(&mut value))).ok()?;
         Some(c_int::from_ne_bytes(value))
     })
+}
+
+/// Whether the program has not set the size of a stream's buffer.
+fn is_default(size: &core::sync::atomic::AtomicU32, sock: Sock) -> bool {
+    size.load(Ordering::Relaxed) == 0 && !sock.pcb.has(flag::DATAGRAM)
 }
 
 /// getsockopt(2) into `into`; returns how many bytes there are. `None` where the anchor is to be asked.
@@ -155,6 +176,20 @@ pub fn get(sock: Sock, level: c_int, name: c_int, into: &mut [u8]) -> Option<Res
             }
             Some(end::take_error(sock).map_or(0, |e| e.0))
         }
+        (SOL_SOCKET, libc::SO_PEERCRED) => {
+            // Nobody in particular.
+            let nobody: [c_int; 3] = [0, -1, -1];
+            let bytes = nobody.iter().flat_map(|word| word.to_ne_bytes());
+            let n = into.len().min(size_of_val(&nobody));
+            into.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+            return Some(Ok(n));
+        }
+        (SOL_SOCKET, option) if OF_UNIX_ALONE.contains(&option) => return Some(Err(Errno(libc::EOPNOTSUPP))),
+        (SOL_SOCKET, libc::SO_RCVBUF) if is_default(&sock.pcb.rcvbuf, sock) => Some(DEFAULT_RCVBUF),
+        (SOL_SOCKET, libc::SO_SNDBUF) if is_default(&sock.pcb.sndbuf, sock) => {
+            Some(if sock.endpoint().is_some() { CONNECTED_SNDBUF } else { DEFAULT_SNDBUF })
+        }
+        (libc::IPPROTO_IP, IP_MTU) | (IPPROTO_IPV6, IPV6_MTU) if sock.pcb.state() == State::Established => Some(MTU),
         (SOL_SOCKET, libc::SO_ACCEPTCONN) => Some(c_int::from(sock.pcb.state() == State::Listen)),
         _ if is_anchors(level, name) => None,
         _ => kept(sock, level, name),
@@ -169,7 +204,7 @@ pub fn get(sock: Sock, level: c_int, name: c_int, into: &mut [u8]) -> Option<Res
         return None;
     }
     let (family, kind) = kind_of(sock);
-    let got = preserved(|| anchor::try_option(family, kind, (level, name), None, into));
+    let got = preserved(|| anchor::try_option(family, kind, (level, name), None, Some(into)));
     if let (Ok(1..), IPPROTO_TCP, TCP_INFO) = (got, level, name) {
         const LISTENS: u8 = 10;
         let listens = (sock.pcb.state() == State::Listen).then_some(LISTENS);
