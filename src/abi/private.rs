@@ -12,7 +12,7 @@ use crate::socket::send::send;
 use crate::socket::{Sock, private};
 use crate::sys::errno::{Ret, check, encode, preserved};
 use crate::sys::real::real;
-use crate::sys::{Errno, call, fault};
+use crate::sys::{Errno, anchor, call, fault};
 use crate::transport::iov::Iov;
 
 /// Whether sockets of a family are made in this process's private net.
@@ -196,7 +196,9 @@ pub(super) unsafe fn setsockopt(sock: Sock, (level, option): (c_int, c_int), val
     }
     let n = (len as usize).min(MOST_OPTION_BYTES);
     if !fault::can_read(value.cast(), n) {
-        return Some(Err(Errno::EFAULT));
+        let (family, kind) = private::options::kind_of(sock);
+        // SAFETY: the program's own pointer, for the kernel to refuse.
+        return Some(preserved(|| unsafe { anchor::try_pointer(family, kind, (level, option), value, len) }));
     }
     // SAFETY: `n` readable bytes.
     let bytes = if n == 0 { &[] } else { unsafe { core::slice::from_raw_parts(value.cast::<u8>(), n) } };

@@ -125,7 +125,7 @@ pub mod facade {
     /// SO_REUSEADDR and SO_REUSEPORT, as they were when it was bound.
     pub const REUSEADDR: u32 = 1 << 16;
     pub const REUSEPORT: u32 = 1 << 17;
-    /// The program has bound it.
+    /// The program has bound it to a port of its choice.
     pub const BOUND: u32 = 1 << 18;
     /// A connect(2) that did not wait was told EINPROGRESS, and the program has not asked what came of it.
     pub const CONNECTING: u32 = 1 << 19;

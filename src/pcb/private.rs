@@ -2,13 +2,15 @@
 //! and the connections that nobody has accepted yet.
 
 use core::net::IpAddr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{Pcb, State, facade, flag, pcb};
 use super::key::{Address, Key};
 use super::table::{self, Chain};
 use crate::shm::Arena;
 use crate::shm::arena::TableLock;
+use crate::shm::layout::RESTING;
+use crate::sys::clock::now_ns;
 
 /// The ports that Linux gives to sockets which have asked for none (net.ipv4.ip_local_port_range).
 const EPHEMERAL: core::ops::RangeInclusive<u16> = 32768..=60999;
@@ -70,9 +72,59 @@ fn sockets_at(arena: &Arena, host: u32, port: u16) -> impl Iterator<Item = (u32,
     bound.chain(accepted).filter(move |(_, p)| is_there(p) && p.state() != State::Free)
 }
 
+/// A port in TIME_WAIT (RFC 9293, 3.6): it had a connection that its end closed first.
+#[repr(C)]
+struct Resting {
+    /// Host, and port shifted left by 32.
+    place: AtomicU64,
+    high: AtomicU64,
+    low: AtomicU64,
+    /// When it may be had again, with a bit for SO_REUSEADDR instead of the lowest.
+    until_ns: AtomicU64,
+}
+
+crate::shm::shared_struct!(Resting, RESTING.entry_bytes);
+
+/// TCP_TIMEWAIT_LEN of Linux.
+const REST_NS: u64 = 60_000_000_000;
+
+/// The entry for a port, and what stands there of its place. Those that the net has chosen, which come and go fast, have a
+/// half of the table to themselves.
+fn resting(arena: &Arena, host: u32, port: u16) -> Option<(&Resting, u64)> {
+    const HALF: u32 = RESTING.entries / 2;
+    let place = u64::from(host) | u64::from(port) << 32;
+    let hash = (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32 % (HALF - 1) + 1;
+    let half = if EPHEMERAL.contains(&port) { HALF } else { 0 };
+    Some((arena.at(RESTING.entry_off(hash + half)?)?, place))
+}
+
+/// A connection has ended that PCB `p` closed first: its port rests. Of several whose entry is the same the last does.
+pub(super) fn rest(arena: &Arena, p: &Pcb) {
+    let local = p.addresses().local;
+    if let Some((entry, place)) = resting(arena, p.host.load(Ordering::Relaxed), local.port) {
+        entry.place.store(place, Ordering::Relaxed);
+        entry.high.store(local.high, Ordering::Relaxed);
+        entry.low.store(local.low, Ordering::Relaxed);
+        let until = (now_ns() + REST_NS) & !1;
+        entry.until_ns.store(until | u64::from(p.shows(facade::REUSEADDR)), Ordering::Release);
+    }
+}
+
+/// Whether a port that rests keeps a stream from being bound so.
+fn rests(arena: &Arena, wanted: &Bound) -> bool {
+    let Some((entry, place)) = resting(arena, wanted.host, wanted.local.port) else { return false };
+    let until = entry.until_ns.load(Ordering::Acquire);
+    let address = |word: &AtomicU64| word.load(Ordering::Relaxed);
+    let local = Address { high: address(&entry.high), low: address(&entry.low), port: wanted.local.port };
+    let reuse = if until & 1 != 0 { facade::REUSEADDR } else { 0 };
+    let other = Bound { local, reuse, listens: false, is_dual: false, is_datagram: false, ..*wanted };
+    address(&entry.place) == place && until > now_ns() && wanted.conflicts(&other)
+}
+
 /// Whether nobody but PCB `index` itself keeps it from being bound so.
 fn is_free(arena: &Arena, index: u32, wanted: &Bound) -> bool {
-    sockets_at(arena, wanted.host, wanted.local.port).all(|(other, p)| other == index || !wanted.conflicts(&Bound::of(p, p.addresses().local)))
+    !rests(arena, wanted)
+        && sockets_at(arena, wanted.host, wanted.local.port).all(|(other, p)| other == index || !wanted.conflicts(&Bound::of(p, p.addresses().local)))
 }
 
 /// Binds PCB `index` to `local`; port 0 stands for one that nobody has.

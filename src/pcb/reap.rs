@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use super::block::{Pcb, State, flag, pcb};
 use super::circuit::{End, Link, circuit};
 use super::key::Address;
-use super::table;
+use super::{private, table};
 use crate::shm::arena::TableLock;
 use crate::shm::owner::Me;
 use crate::shm::{Arena, blocks, owner};
@@ -61,6 +61,9 @@ fn release_locked(lock: &TableLock, name: Name, how: End) {
     if let Some(l) = pcb(lock.arena, p.listener.swap(0, Ordering::AcqRel)) {
         table::no_longer_waits(l);
     }
+    if p.is_private() && how == End::Clean && link.is_some_and(|link| closes_first(lock.arena, link)) {
+        private::rest(lock.arena, p);
+    }
     table::free(lock, name.index);
     if let Some(link) = link {
         leave_circuit(lock, link, how);
@@ -76,6 +79,12 @@ pub fn release_waiting(lock: &TableLock, listener: u32) {
     for name in waiting {
         release_locked(lock, name, End::Reset);
     }
+}
+
+/// Whether neither a FIN nor an end has come from the other end of a connection.
+fn closes_first(arena: &Arena, link: Link) -> bool {
+    circuit(arena, link.circuit)
+        .is_some_and(|c| c.is_mailbox.load(Ordering::Relaxed) == 0 && c.end(1 - link.side) == End::Open && !c.from_side(1 - link.side).is_finished())
 }
 
 /// Takes a PCB out of its circuit, as if it had been reset; the socket stays.

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use libc::c_int;
 use once_cell::sync::OnceCell;
 
-use super::layout::{ARENA_BYTES, FIXED_BYTES, Header, MAGIC, PAGE_BYTES, VERSION};
+use super::layout::{ARENA_BYTES, FIXED_BYTES, Header, MAGIC, PAGE_BYTES, RESTING, VERSION};
 use super::owner::{Me, System};
 use super::{Shared, lock};
 use crate::sys::clock::now_ns;
@@ -284,6 +284,9 @@ impl Arena {
             word.store(call::random(), Ordering::Relaxed);
         }
         if let Some(name) = &place.net {
+            if !self.commit(RESTING.off, RESTING.entry_bytes * u64::from(RESTING.entries)) {
+                return Err("there is no room for the arena");
+            }
             header.net.begin(name);
         }
         header.ready.store(1, Ordering::Release);

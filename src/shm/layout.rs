@@ -9,6 +9,7 @@
 //! | notifiers | 8192 | 16384 |
 //! | hosts of a private net | 4096 | 256 |
 //! | links between them | 8192 | 256 |
+//! | ports in TIME_WAIT | 1024 | 32 |
 //! | PCBs | 262144 | 384 |
 //! | circuits | 131072 | 1280 |
 //! | block descriptors, one each 4 KiB of block | 8 Mi | 16 |
@@ -55,7 +56,8 @@ pub const OWNERS: Table = Table::after(PORTS, 64, 8192);
 pub const NOTIFIERS: Table = Table::after(OWNERS, 16384, 8192);
 pub const HOSTS: Table = Table::after(NOTIFIERS, 256, 4096);
 pub const LINKS: Table = Table::after(HOSTS, 256, 8192);
-pub const PCBS: Table = Table::after(LINKS, 384, 262_144);
+pub const RESTING: Table = Table::after(LINKS, 32, 1024);
+pub const PCBS: Table = Table::after(RESTING, 384, 262_144);
 pub const CIRCUITS: Table = Table::after(PCBS, 1280, 131_072);
 pub const DESCRIPTORS: Table = Table::after(CIRCUITS, 16, 1 << 23);
 /// The first byte of the blocks, aligned for the largest.

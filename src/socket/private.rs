@@ -190,7 +190,7 @@ pub fn bind(sock: Sock, to: Address) -> Result<(), Errno> {
         return Err(Errno(libc::EADDRNOTAVAIL));
     }
     private::bind(&lock(sock.arena), sock.index, to).map_err(|_| Errno(libc::EADDRINUSE))?;
-    pcb.put_facade(facade::BOUND, true);
+    pcb.put_facade(facade::BOUND, to.port != 0);
     open_mailbox(sock)
 }
 

@@ -108,6 +108,20 @@ pub fn try_option(family: c_int, kind: c_int, (level, name): (c_int, c_int), val
     }
 }
 
+/// What the kernel says of a value that is not where the program says: not all options look at it.
+///
+/// # Safety
+/// None of `value` is looked at but by the kernel; where there is something after all, it is read as the option's.
+pub unsafe fn try_pointer(family: c_int, kind: c_int, (level, name): (c_int, c_int), value: *const libc::c_void, len: libc::socklen_t) -> Ret {
+    // SAFETY: plain numbers; the kernel looks at the memory itself; the descriptor is ours.
+    unsafe {
+        let fd = check((real().socket)(family, kind | libc::SOCK_CLOEXEC, 0) as isize)? as c_int;
+        let set = check((real().setsockopt)(fd, level, name, value, len) as isize);
+        (real().close)(fd);
+        set
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

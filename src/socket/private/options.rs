@@ -81,7 +81,8 @@ fn is_anchors(level: c_int, name: c_int) -> bool {
     level == SOL_SOCKET && !NOT_OF_ANCHORS.contains(&name)
 }
 
-fn kind_of(sock: Sock) -> (c_int, c_int) {
+/// Family and type that the program sees.
+pub fn kind_of(sock: Sock) -> (c_int, c_int) {
     (family_of(sock), if sock.pcb.has(flag::DATAGRAM) { libc::SOCK_DGRAM } else { libc::SOCK_STREAM })
 }
 

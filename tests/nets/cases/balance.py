@@ -22,5 +22,5 @@ def run(case):
     case.listens("front", 80)
     seen = [case.run("client", "curl", "-sS", "http://front/who") for _ in range(12)]
     case.same("each has its share", {name: seen.count(name) for name in BACKENDS}, dict.fromkeys(BACKENDS, 4))
-    report = case.run("client", "ab", "-q", "-n", 2000, "-c", 20, "http://front/who")
+    report = case.run("client", "ab", "-q", "-l", "-n", 2000, "-c", 20, "http://front/who")
     case.check("Failed requests:        0" in report and "Complete requests:      2000" in report, report)
