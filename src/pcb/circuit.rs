@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::tap;
 use crate::shm::{Arena, layout::CIRCUITS};
 use crate::sys::futex::PiLock;
 use crate::transport::direction::Direction;
@@ -64,6 +65,11 @@ impl Link {
         let circuit = (word as u32) >> 1;
         (circuit != 0).then_some(Link { circuit, side: (word & 1) as usize, generation: (word >> 32) as u32 })
     }
+
+    /// The other end's.
+    pub fn other(self) -> Link {
+        Link { side: 1 - (self.side & 1), ..self }
+    }
 }
 
 /// The circuit with a number.
@@ -89,9 +95,12 @@ impl Circuit {
         }
     }
 
-    /// Says once how `side` ended; the first word counts.
-    pub fn set_end(&self, side: usize, end: End) {
-        let _ = self.ends[side & 1].compare_exchange(End::Open as u32, end as u32, Ordering::SeqCst, Ordering::SeqCst);
+    /// Says once how the end that `link` names ended; the first word counts.
+    pub fn set_end(&self, arena: &Arena, link: Link, end: End) {
+        if tap::is_on(arena) && self.end(link.side) == End::Open {
+            tap::connection(arena, link, if end == End::Reset { tap::Kind::Reset } else { tap::Kind::Fin });
+        }
+        let _ = self.ends[link.side & 1].compare_exchange(End::Open as u32, end as u32, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     /// The sleeping role of `side`'s receivers (0) or senders (1).

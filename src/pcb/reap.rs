@@ -13,7 +13,7 @@ use crate::shm::arena::TableLock;
 use crate::shm::owner::Me;
 use crate::shm::{Arena, blocks, owner};
 use crate::sys::diag;
-use crate::transport::notifier;
+use crate::transport::{notifier, tap};
 
 /// Names one use of a PCB's entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +48,7 @@ fn tell_end(arena: &Arena, name: Name, how: End) {
     if let Some((link, c)) = link.and_then(|l| Some((l, circuit(arena, l.circuit)?)))
         && c.generation.load(Ordering::Acquire) == link.generation
     {
-        c.set_end(link.side, how);
+        c.set_end(arena, link, how);
     }
 }
 
@@ -100,7 +100,7 @@ pub fn unlink(arena: &Arena, name: Name) {
 /// One side of a circuit is gone; with the other gone too, so is the circuit.
 fn leave_circuit(lock: &TableLock, link: Link, how: End) {
     let Some(c) = circuit(lock.arena, link.circuit).filter(|c| c.generation.load(Ordering::Acquire) == link.generation) else { return };
-    c.set_end(link.side, how);
+    c.set_end(lock.arena, link, how);
     c.pcbs[link.side].store(0, Ordering::Release);
     if c.pcbs[1 - link.side].load(Ordering::Acquire) != 0 {
         return;
@@ -121,8 +121,8 @@ pub fn release_side(arena: &Arena, link: Link, side: usize) {
     let ended = pcb(arena, index).filter(|p| Link::of(p.link.load(Ordering::Acquire)).is_some_and(|l| l.circuit == link.circuit && l.side == side));
     match (ended, lock) {
         (Some(p), Some(lock)) => release_locked(&lock, Name::of(index, p), how_it_ended(arena, p)),
-        (Some(p), None) => c.set_end(side, how_it_ended(arena, p)),
-        (None, _) => c.set_end(side, End::Clean),
+        (Some(p), None) => c.set_end(arena, Link { side, ..link }, how_it_ended(arena, p)),
+        (None, _) => c.set_end(arena, Link { side, ..link }, End::Clean),
     }
 }
 
@@ -220,7 +220,9 @@ pub fn sweep(arena: &Arena, ask: bool) -> Swept {
         for index in orphans {
             table::free_circuit(&lock, index);
         }
-        blocks::reclaim(&lock, |index| circuit(arena, index).is_none_or(|c| c.in_use.load(Ordering::Relaxed) != 1));
+        tap::bury(&lock);
+        let is_used = |index| circuit(arena, index).is_some_and(|c| c.in_use.load(Ordering::Relaxed) == 1) || tap::has_blocks_of(arena, index);
+        blocks::reclaim(&lock, |index| !is_used(index));
     }
     swept
 }

@@ -13,6 +13,7 @@
 //! | PCBs | 262144 | 384 |
 //! | circuits | 131072 | 1280 |
 //! | block descriptors, one each 4 KiB of block | 8 Mi | 16 |
+//! | captures | 8 | 1024 |
 //! | blocks | | 4096, 65536, 262144 or 1048576 |
 
 use super::Shared;
@@ -60,8 +61,9 @@ pub const RESTING: Table = Table::after(LINKS, 32, 1024);
 pub const PCBS: Table = Table::after(RESTING, 384, 262_144);
 pub const CIRCUITS: Table = Table::after(PCBS, 1280, 131_072);
 pub const DESCRIPTORS: Table = Table::after(CIRCUITS, 16, 1 << 23);
+pub const CAPTURES: Table = Table::after(DESCRIPTORS, 1024, 8);
 /// The first byte of the blocks, aligned for the largest.
-pub const BLOCKS_OFF: u64 = (DESCRIPTORS.off + DESCRIPTORS.entry_bytes * DESCRIPTORS.entries as u64).next_multiple_of(1 << 20);
+pub const BLOCKS_OFF: u64 = (CAPTURES.off + CAPTURES.entry_bytes * CAPTURES.entries as u64).next_multiple_of(1 << 20);
 /// What is given pages when the arena is made: header and hash chains.
 pub const FIXED_BYTES: u64 = OWNERS.off;
 
@@ -150,6 +152,16 @@ pub struct Net {
     pub epoch: AtomicU64,
     pub hosts: Pool,
     pub links: Pool,
+    pub taps: Taps,
+}
+
+/// Which captures there are, a bit for each entry of their table. Every send looks here: a line that is seldom written.
+#[repr(C, align(64))]
+pub struct Taps {
+    /// Those that are to be told what crosses the net.
+    pub running: AtomicU32,
+    /// Those that have memory.
+    pub held: AtomicU32,
 }
 
 impl Net {

@@ -14,7 +14,7 @@ use super::handle::{Endpoint, Sock};
 use super::{packet, private, route, stats, unix};
 use crate::pcb::block::{State, flag};
 use crate::pcb::circuit::End;
-use crate::pcb::reap;
+use crate::pcb::{reap, tap};
 use crate::shm::owner::System;
 use crate::sys::errno::Ret;
 use crate::sys::trace::trace;
@@ -101,6 +101,9 @@ impl Endpoint {
         }
         // The first send after the other end closed, or shut down both ways, is answered with RST: the next one gets
         // EPIPE.
+        if tap::is_on(self.sock.arena) {
+            tap::connection(self.sock.arena, self.link.other(), tap::Kind::Reset);
+        }
         if let (End::Open, Some((_, peer))) = (self.peer_end(), self.peer()) {
             peer.so_error.store(Errno::ECONNRESET.0 as u32, Ordering::Release);
             peer.set(flag::BROKEN);
@@ -126,7 +129,7 @@ impl Endpoint {
         }
         if error == Some(Errno::ECONNRESET) && self.tx.path() != Path::Ring {
             // No doorbell of ours can have caused the reset.
-            self.circuit.set_end(1 - self.link.side, End::Reset);
+            self.circuit.set_end(self.sock.arena, self.link.other(), End::Reset);
         }
         if self.circuit.pcbs[1 - self.link.side].load(Ordering::Acquire) != 0 || self.peer_end() == End::Open {
             reap::release_side(self.sock.arena, self.link, 1 - self.link.side);
@@ -150,7 +153,7 @@ impl Endpoint {
         // Anybody may be sending to a mailbox.
         // One who has been stopped in the middle is not waited for: what it holds is given back later.
         let _sent_to = if self.is_mailbox() { record::hold_back_senders(self.rx, self.sock.arena, self.sock.me()) } else { None };
-        self.circuit.set_end(self.link.side, how);
+        self.circuit.set_end(self.sock.arena, self.link, how);
     }
 
     /// Why the ring moved nothing, for the program.
@@ -165,8 +168,8 @@ impl Endpoint {
     /// The arena is damaged: the connection is reset, for both.
     pub fn damaged(&self) -> Errno {
         trace(format_args!("fd {}: the arena is damaged, the connection is reset", self.sock.fd));
-        self.circuit.set_end(1 - self.link.side, End::Reset);
-        self.circuit.set_end(self.link.side, End::Reset);
+        self.circuit.set_end(self.sock.arena, self.link.other(), End::Reset);
+        self.circuit.set_end(self.sock.arena, self.link, End::Reset);
         self.sock.pcb.set(flag::BROKEN | flag::END_SEEN);
         self.wake_peer();
         Errno::ECONNRESET
@@ -204,6 +207,9 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
     }
     if how != libc::SHUT_RD {
         sock.pcb.set(flag::SHUT_WR);
+        if tap::is_on(sock.arena) && !ep.tx.is_finished() {
+            tap::connection(sock.arena, ep.link, tap::Kind::Fin);
+        }
         ep.tx.produced.fin.swap(1, Ordering::SeqCst);
         ep.wake_reader();
         ep.wake_own_sender();

@@ -10,12 +10,13 @@ use super::spin::{self, Peer};
 use super::stats::{COUNTERS, add};
 use super::{packet, private, unix, wait};
 use crate::pcb::block::flag;
+use crate::pcb::tap;
 use crate::shm::blocks;
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
 use crate::sys::{Errno, thread};
 use crate::transport::direction::Path;
-use crate::transport::iov::Iov;
+use crate::transport::iov::{Iov, Piece};
 use crate::transport::stream;
 
 /// How much may be queued in one direction where the program set no buffer sizes: about what two kernel
@@ -147,9 +148,18 @@ impl Endpoint {
         let (arena, me, company) = (self.sock.arena, self.sock.me(), self.may_have_company());
         // Asked under the lock: who leaves the ring holds it, and nobody reads what comes after.
         let valid = || self.is_current() && self.tx.path() == Path::Ring;
-        match stream::push(self.tx, arena, me, company, source, whole, valid, || self.wake_reader()) {
+        let publishing = |position, piece: &Piece| self.tap(position, piece);
+        match stream::push(self.tx, arena, me, company, source, whole, valid, publishing, || self.wake_reader()) {
             Ok(0) if self.tx.path() != Path::Ring && source.left() > 0 => Err(route::ROUTE_CHANGED),
             ret => ret.map_err(|why| self.refused(why)),
+        }
+    }
+
+    /// What is about to be published at a position of the stream, for those who capture it.
+    #[inline(always)]
+    pub(super) fn tap(&self, position: u64, piece: &Piece) {
+        if tap::is_on(self.sock.arena) {
+            tap::data(self.sock.arena, self.link, position, piece);
         }
     }
 
@@ -259,12 +269,7 @@ impl Endpoint {
     /// Whether a sender would find room: a third of what may be queued, as in Linux.
     pub fn is_writable(&self) -> bool {
         self.tx.queued().is_none_or(|n| n <= self.queue_bytes() / 3 * 2)
-            && (stream::class(self.tx) < COMMON || !self.is_chain_full() || wait::room(self) > 0)
-    }
-
-    fn is_chain_full(&self) -> bool {
-        let used = self.tx.produced.segment.load(Ordering::Relaxed).wrapping_sub(self.tx.consumed.segment.load(Ordering::Relaxed));
-        used as usize >= crate::transport::direction::SEGMENTS - 1
+            && (stream::class(self.tx) < COMMON || !self.tx.is_chain_full() || wait::room(self) > 0)
     }
 }
 

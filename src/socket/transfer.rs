@@ -82,6 +82,7 @@ impl Endpoint {
                 most - *sent,
                 || self.is_current() && self.tx.path() == Path::Ring,
                 |to, n| source.read(to, n),
+                |position, piece| self.tap(position, piece),
             );
             match filled.map_err(|_| self.damaged())? {
                 Some(Ok(0)) => return Ok(()),

@@ -1,5 +1,5 @@
-//! Priority-inheriting futexes (futex(2)), used only for their answer to death: a lock whose owner
-//! died is handed to the next waiter by the kernel.
+//! Futexes (futex(2)): priority-inheriting ones for their answer to death, a lock whose owner died being handed to the
+//! next waiter by the kernel; and plain ones between a capture and those that it is told by.
 
 use libc::timespec;
 
@@ -9,6 +9,22 @@ use crate::sys::sync::{AtomicU32, Ordering};
 
 const LOCK_PI2: usize = 13;
 const UNLOCK_PI: usize = 7;
+
+const WAIT: usize = 0;
+const WAKE: usize = 1;
+
+/// Sleeps while `word` is `value`, until it is woken, a signal comes, or `ns` have passed.
+pub fn wait(word: &AtomicU32, value: u32, ns: u64) {
+    let timeout = timespec { tv_sec: (ns / 1_000_000_000) as libc::time_t, tv_nsec: (ns % 1_000_000_000) as libc::c_long };
+    // SAFETY: the word is mapped, and the timeout valid, for as long as the call takes.
+    unsafe { (real().syscall)(libc::SYS_futex, word.as_ptr() as usize, WAIT, value as usize, &raw const timeout as usize, 0, 0) };
+}
+
+/// Wakes all who sleep on `word`.
+pub fn wake(word: &AtomicU32) {
+    // SAFETY: the word is mapped.
+    unsafe { (real().syscall)(libc::SYS_futex, word.as_ptr() as usize, WAKE, i32::MAX as usize, 0, 0, 0) };
+}
 
 /// A lock held while its owner sleeps. The word is 0 or the owner's thread id with the kernel's flag bits.
 #[repr(transparent)]

@@ -296,6 +296,12 @@ impl Direction {
         self.control.writable.take()
     }
 
+    /// Whether no other segment can be appended before one is read to its end.
+    pub fn is_chain_full(&self) -> bool {
+        let used = self.produced.segment.load(Ordering::Relaxed).wrapping_sub(self.consumed.segment.load(Ordering::Relaxed));
+        used as usize >= SEGMENTS - 1
+    }
+
     /// The segment with a running number.
     #[inline]
     pub fn segment(&self, number: u32) -> &Segment {

@@ -274,6 +274,46 @@ impl<'a> Iov<'a> {
     pub fn fork(&self) -> Iov<'a> {
         Iov { ..*self }
     }
+
+    /// The same that ends after `n` bytes.
+    pub fn first(&self, n: usize) -> Iov<'a> {
+        Iov { left: self.left.min(n), ..*self }
+    }
+}
+
+/// Bytes that lie in a ring, from an offset on and around its end.
+pub struct Piece {
+    ring: *const u8,
+    size: usize,
+    at: usize,
+    bytes: usize,
+}
+
+impl Piece {
+    /// # Safety
+    /// `ring` is valid for `size` bytes, a power of two; `at < size` and `bytes <= size`.
+    pub(super) unsafe fn new(ring: *const u8, size: usize, at: usize, bytes: usize) -> Piece {
+        Piece { ring, size, at, bytes }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Calls `f` with a cursor over `n` of the bytes, from the one numbered `from` on.
+    pub fn part(&self, from: usize, n: usize, f: impl FnOnce(&Iov)) {
+        let n = n.min(self.bytes.saturating_sub(from));
+        let at = (self.at + from) & (self.size - 1);
+        let first = n.min(self.size - at);
+        let buffers = [
+            iovec { iov_base: self.ring.wrapping_add(at).cast_mut().cast(), iov_len: first },
+            iovec { iov_base: self.ring.cast_mut().cast(), iov_len: n - first },
+        ];
+        // SAFETY: both lie within the ring (`new`), and are read alone.
+        if let Ok(iov) = unsafe { Iov::new(&buffers) } {
+            f(&iov);
+        }
+    }
 }
 
 /// Copies memory that another process may be writing: through C's memcpy, of which the compiler assumes

@@ -1,5 +1,5 @@
 //! Bytes, not addresses: the stream ring that carries one direction of a circuit, the record ring
-//! that many senders put their datagrams into, the wait words by which
+//! that many senders put their datagrams into, the taps by which captures are told, the wait words by which
 //! a sender learns that somebody sleeps, the notifiers that tell an event loop which sockets have news,
 //! and the cursor over a caller's buffers. Owns the layout of a direction. Imports from `shm` and `sys`.
 //!
@@ -13,6 +13,8 @@ pub mod iov;
 pub mod notifier;
 pub mod record;
 pub mod stream;
+#[cfg(not(loom))]
+pub mod tap;
 pub mod wait;
 
 #[cfg(test)]

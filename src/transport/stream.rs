@@ -9,7 +9,7 @@
 //! by a signal handler using the same socket notices and starts over.
 
 use super::direction::{Direction, SEGMENTS, Segment};
-use super::iov::Iov;
+use super::iov::{Iov, Piece};
 use crate::shm::Arena;
 use crate::shm::arena::TableLock;
 use crate::shm::blocks::{self, Block, Class};
@@ -60,8 +60,9 @@ pub(super) fn memory(arena: &Arena, segment: &Segment) -> Result<Memory, Damaged
 
 /// Copies from `source` into the ring and publishes, as far as there is room in the current segment.
 /// `contended` says that other threads or processes may use the direction's sending end at the same time.
-/// A message of up to `whole` bytes is taken whole or not at all. `valid` is asked once the lock is held, `published`
-/// called after each publication. Returns the bytes taken.
+/// A message of up to `whole` bytes is taken whole or not at all. `valid` is asked once the lock is held, `publishing`
+/// called before each publication, with its position in the stream and its bytes, and `published` after it. Returns the
+/// bytes taken.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub fn push(
@@ -72,6 +73,7 @@ pub fn push(
     source: &mut Iov,
     whole: u64,
     valid: impl Fn() -> bool,
+    mut publishing: impl FnMut(u64, &Piece),
     mut published: impl FnMut(),
 ) -> Result<usize, Refused> {
     let held = d.writer.lock.acquire_if(contended, me.owner(), &System(arena));
@@ -101,13 +103,16 @@ pub fn push(
         if n == 0 || (total == 0 && !has_room_for(source.left(), room, whole)) {
             break;
         }
+        let at = ((head - memory.start) & (memory.bytes - 1)) as usize;
         // SAFETY: the segment's memory is valid for its size, a power of two; `n` is at most that.
-        if unsafe { !source.send_to(memory.at, memory.bytes as usize, ((head - memory.start) & (memory.bytes - 1)) as usize, n as usize) } {
+        if unsafe { !source.send_to(memory.at, memory.bytes as usize, at, n as usize) } {
             if total == 0 {
                 return Err(Refused::Fault);
             }
             break;
         }
+        // SAFETY: as above.
+        publishing(head, &unsafe { Piece::new(memory.at, memory.bytes as usize, at, n as usize) });
         if d.control.is_timed.load(Ordering::Relaxed) != 0 {
             d.produced.came_at.store(ticks(), Ordering::Relaxed);
         }
@@ -397,8 +402,8 @@ pub(super) fn release(d: &Direction, arena: &Arena, number: u32, next: u32) {
 }
 
 /// Lets `read` write straight into the ring: it gets a place and its length, and says how many bytes it
-/// put there. At most `most` bytes, and at most to the end of the free piece. Returns `None` where there is
-/// no room, else what `read` said.
+/// put there. At most `most` bytes, and at most to the end of the free piece. `publishing` as for `push`. Returns
+/// `None` where there is no room, else what `read` said.
 pub fn fill<E>(
     d: &Direction,
     arena: &Arena,
@@ -406,6 +411,7 @@ pub fn fill<E>(
     most: usize,
     valid: impl Fn() -> bool,
     read: impl FnOnce(*mut u8, usize) -> Result<usize, E>,
+    publishing: impl FnOnce(u64, &Piece),
 ) -> Result<Option<Result<usize, E>>, Damaged> {
     let _held = d.writer.lock.acquire(me.owner(), &System(arena));
     let head = d.produced.head.load(Ordering::Relaxed);
@@ -418,6 +424,12 @@ pub fn fill<E>(
     }
     // SAFETY: `at + n` lies within the segment's memory.
     let got = read(unsafe { memory.at.add(at as usize) }, n as usize);
+    if let Ok(got) = got.as_ref().map(|&got| (got as u64).min(n))
+        && got > 0
+    {
+        // SAFETY: as above.
+        publishing(head, &unsafe { Piece::new(memory.at, memory.bytes as usize, at as usize, got as usize) });
+    }
     if let Ok(got) = got
         && d.produced.head.compare_exchange(head, head.wrapping_add((got as u64).min(n)), Ordering::SeqCst, Ordering::Relaxed).is_ok()
     {

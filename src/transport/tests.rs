@@ -1,5 +1,5 @@
-//! Tests of the transport floor: the ring, the wait words and the notifiers under loom (`loom`), and the
-//! ring on a real arena against a model (`ring`); and the cursor over buffers (`iov`).
+//! Tests of the transport floor: the ring, the wait words and the notifiers under loom (`loom`), the
+//! ring on a real arena against a model (`ring`), the cursor over buffers (`iov`), and the taps (`tap`).
 //!
 //! Miri is not used: the arena is a mapped file, which it cannot have.
 
@@ -9,3 +9,5 @@ mod iov;
 mod loom;
 #[cfg(not(loom))]
 mod ring;
+#[cfg(not(loom))]
+mod tap;

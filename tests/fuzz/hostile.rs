@@ -559,6 +559,7 @@ impl World {
                         &mut source,
                         u64::from(input.byte()) << 8,
                         || true,
+                        |_, piece| piece.part(0, usize::MAX, |_| ()),
                         || {
                             let _ = d.control.readable.take();
                         },
@@ -578,7 +579,7 @@ impl World {
                         unsafe { at.write_bytes(2, n) };
                         Ok::<usize, ()>(n)
                     };
-                    let _ = stream::fill(d, arena, me, room, || true, read);
+                    let _ = stream::fill(d, arena, me, room, || true, read, |_, _| ());
                 }
                 4 => {
                     let write = |at: *const u8, n: usize| {

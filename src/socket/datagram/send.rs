@@ -7,6 +7,7 @@ use super::*;
 use crate::pcb::Circuit;
 use crate::pcb::circuit::{End, Link, circuit};
 use crate::pcb::reap::{self, Name};
+use crate::pcb::tap;
 use crate::shm::{arena::joined, blocks, owner};
 use crate::socket::packet;
 use crate::sys::clock::ticks;
@@ -268,6 +269,9 @@ pub(super) fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_conn
     let header = Header { bytes: bytes as u32, port: known.from.port, hops, class, high: known.from.high, low: known.from.low };
     let more = if mailbox.pcb.has(flag::ASKS) || !known.is_to_from { Some(told::more(mailbox.pcb, mailbox.ring, known.to)) } else { None };
     let has_more = more.is_some();
+    if tap::is_on(sock.arena) && mailbox.is_open() {
+        tap::datagram(sock.arena, (known.from, known.to), (sock.pcb, Some(mailbox.pcb)), (hops, class), source);
+    }
     mailbox.ring.produced.place.store(crowd::place_again(), Ordering::Relaxed);
     let push =
         || record::push_with(mailbox.ring, sock.arena, sock.me(), (header, more.as_ref()), source, mailbox.queue_bytes(), || mailbox.is_open());

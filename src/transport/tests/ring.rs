@@ -40,7 +40,8 @@ impl<'a> Ring<'a> {
         // SAFETY: the buffers are read alone, and outlive the cursor.
         let mut source = unsafe { Iov::new(&buffers) }.unwrap();
         let mut published = 0;
-        let n = stream::push(&self.d, self.arena, self.me(), true, &mut source, stream::WHOLE_BYTES, || true, || published += 1).expect("damaged");
+        let n = stream::push(&self.d, self.arena, self.me(), true, &mut source, stream::WHOLE_BYTES, || true, |_, _| (), || published += 1)
+            .expect("damaged");
         assert_eq!(source.left(), bytes.len() - n);
         assert_eq!(published > 0, n > 0);
         n
@@ -67,7 +68,7 @@ impl<'a> Ring<'a> {
             unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), n) };
             Ok::<usize, ()>(n)
         };
-        stream::fill(&self.d, self.arena, self.me(), most, || true, read).expect("damaged").map_or(0, |r| r.unwrap())
+        stream::fill(&self.d, self.arena, self.me(), most, || true, read, |_, _| ()).expect("damaged").map_or(0, |r| r.unwrap())
     }
 
     pub fn drain(&self, most: usize) -> Vec<u8> {

@@ -49,7 +49,7 @@ impl Connection {
             unsafe { to.write(byte) };
             Ok::<_, Infallible>(1)
         };
-        stream::fill(&self.d, &self.arena, me(who), 1, || self.is_on_ring(), put).expect("damaged").is_some()
+        stream::fill(&self.d, &self.arena, me(who), 1, || self.is_on_ring(), put, |_, _| ()).expect("damaged").is_some()
     }
 
     fn send(&self, who: u32, byte: u8, put: Put) {

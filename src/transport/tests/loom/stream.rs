@@ -22,7 +22,7 @@ pub fn push_if(d: &Direction, arena: &Arena, who: u32, bytes: &[u8], valid: impl
     let buffers = iovec_of(&mut bytes);
     // SAFETY: `bytes` outlives the cursor.
     let mut source = unsafe { Iov::new(&buffers) }.unwrap();
-    stream::push(d, arena, me(who), true, &mut source, stream::WHOLE_BYTES, valid, published).expect("damaged")
+    stream::push(d, arena, me(who), true, &mut source, stream::WHOLE_BYTES, valid, |_, _| (), published).expect("damaged")
 }
 
 pub fn pop(d: &Direction, arena: &Arena, most: usize, peek: bool) -> Vec<u8> {
