@@ -7,7 +7,7 @@ const UNIX_HIGH: u64 = 0xff00_0000_0000_0000;
 
 /// An address and a port. IPv4 addresses are held as IPv4-mapped IPv6 ones (RFC 4291, 2.5.5.2), so that
 /// both ends of a connection see the same, whichever family their sockets have.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Address {
     pub high: u64,
     pub low: u64,
