@@ -335,9 +335,9 @@ pub fn give_mailbox(lock: &TableLock, index: u32) -> bool {
 pub fn join_nobody(lock: &TableLock, index: u32) -> bool {
     let joined = give_mailbox(lock, index);
     let link = pcb(lock.arena, index).and_then(|p| Link::of(p.link.load(Ordering::Acquire)));
-    if let Some(c) = link.and_then(|link| circuit(lock.arena, link.circuit)) {
+    if let Some((link, c)) = link.and_then(|link| Some((link, circuit(lock.arena, link.circuit)?))) {
         c.is_mailbox.store(0, Ordering::Relaxed);
-        c.set_end(1, super::circuit::End::Reset);
+        c.set_end(lock.arena, link.other(), super::circuit::End::Reset);
     }
     joined
 }

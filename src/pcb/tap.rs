@@ -227,8 +227,8 @@ fn of_circuit(arena: &Arena, c: &Circuit, link: Link, kind: Kind) -> Option<Even
     let ours = pcb(arena, c.pcbs[link.side & 1].load(Ordering::Acquire));
     let theirs = pcb(arena, c.pcbs[1 - (link.side & 1)].load(Ordering::Acquire));
     let key = ours.map(Pcb::addresses).or_else(|| theirs.map(|p| p.addresses().reversed()))?;
-    let is_other = |p: &Pcb| p.has(flag::UNIX | flag::LOCAL | flag::DATAGRAM) || p.addresses().local.port == 0;
-    if ours.or(theirs).is_none_or(is_other) {
+    let is_other = |p: &Pcb| p.is_unix_domain() || p.has(flag::LOCAL | flag::DATAGRAM);
+    if ours.or(theirs).is_none_or(is_other) || key.local.port == 0 || key.remote.port == 0 {
         return None;
     }
     let host = |p: Option<&Pcb>| p.map_or(0, |p| p.host.load(Ordering::Relaxed));
@@ -268,16 +268,60 @@ pub fn connection(arena: &Arena, link: Link, kind: Kind) {
     }
 }
 
-/// A UDP datagram on its way from one socket to another, as far as that is known.
+/// Nobody listens where a connection is asked for.
 #[cold]
-pub fn datagram(arena: &Arena, (from, to): (Address, Address), (sender, receiver): (&Pcb, Option<&Pcb>), (hops, class): (u8, u8), source: &Iov) {
-    let event = Event {
-        hops,
-        class,
-        from_host: sender.host.load(Ordering::Relaxed),
-        to_host: receiver.map_or(0, |p| p.host.load(Ordering::Relaxed)),
-        peer_pid: receiver.map_or(0, |p| pid_of(arena, p)),
-        ..Event::now(Kind::Datagram, libc::IPPROTO_UDP as u8, from, to)
-    };
-    event.tell_with(arena, source);
+pub fn refused(arena: &Arena, key: Key, [from_host, to_host]: [u32; 2]) {
+    let event = Event::now(Kind::Refused, libc::IPPROTO_TCP as u8, key.local, key.remote);
+    Event { from_host, to_host, ..event }.tell(arena);
+}
+
+/// A UDP datagram.
+#[derive(Clone, Copy)]
+pub struct Datagram<'a> {
+    pub from: Address,
+    pub to: Address,
+    pub hops: u8,
+    pub class: u8,
+    pub sender: &'a Pcb,
+    /// The one who gets it, if there is one, and the host.
+    pub receiver: Option<&'a Pcb>,
+    pub host: u32,
+}
+
+impl Datagram<'_> {
+    fn event(&self, arena: &Arena, kind: Kind) -> Event {
+        Event {
+            hops: self.hops,
+            class: self.class,
+            from_host: self.sender.host.load(Ordering::Relaxed),
+            to_host: self.host,
+            peer_pid: self.receiver.map_or(0, |p| pid_of(arena, p)),
+            ..Event::now(kind, libc::IPPROTO_UDP as u8, self.from, self.to)
+        }
+    }
+
+    /// It is on its way.
+    #[cold]
+    pub fn tell(&self, arena: &Arena, source: &Iov) {
+        self.event(arena, Kind::Datagram).tell_with(arena, source);
+    }
+
+    /// Its host answers that nobody has the port.
+    #[cold]
+    pub fn tell_unreachable(&self, arena: &Arena, source: &Iov) {
+        let sent = self.event(arena, Kind::Datagram);
+        sent.tell_with(arena, source);
+        let answer = Event {
+            from: sent.to,
+            to: sent.from,
+            from_host: sent.to_host,
+            to_host: sent.from_host,
+            // The host itself answers.
+            pid: 0,
+            peer_pid: sent.pid,
+            program: [0; 16],
+            ..self.event(arena, Kind::Unreachable)
+        };
+        answer.tell_with(arena, source);
+    }
 }

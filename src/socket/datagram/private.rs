@@ -4,6 +4,7 @@
 use super::send::{Known, put, receiver};
 use super::*;
 use crate::pcb::reap::Name;
+use crate::pcb::tap;
 use crate::socket::private::{self, Reach};
 
 /// The number of the interface that has a host's address; loopback has 1.
@@ -74,19 +75,24 @@ pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, 
     if private::is_question(sock.arena, to) {
         return questions::answer(sock, source, to);
     }
-    nobody_receives(sock, to, source.left(), is_connected)
+    nobody_receives(sock, to, source, is_connected)
 }
 
 /// What becomes of a datagram that nobody receives.
 #[cold]
-fn nobody_receives(sock: Sock, to: Address, bytes: usize, is_connected: bool) -> Ret {
+fn nobody_receives(sock: Sock, to: Address, source: &Iov, is_connected: bool) -> Ret {
     match private::reach(sock.arena, private::host(sock), to.ip()) {
-        Reach::Host(_) => {
+        Reach::Host(host) => {
+            let from = private::source(sock, sock.pcb.addresses().local, to.ip());
+            if let Some(from) = from.filter(|_| tap::is_on(sock.arena)) {
+                let datagram = tap::Datagram { from, to, hops: 0, class: 0, sender: sock.pcb, receiver: None, host };
+                datagram.tell_unreachable(sock.arena, source);
+            }
             // The host answers that nobody is there (RFC 1122, 4.1.3.1); only who is connected is told.
             if is_connected {
                 sock.pcb.so_error.store(libc::ECONNREFUSED as u32, Ordering::Release);
             }
-            Ok(bytes)
+            Ok(source.left())
         }
         reached => Err(private::unreachable(sock, reached)),
     }

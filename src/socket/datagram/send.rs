@@ -270,7 +270,8 @@ pub(super) fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_conn
     let more = if mailbox.pcb.has(flag::ASKS) || !known.is_to_from { Some(told::more(mailbox.pcb, mailbox.ring, known.to)) } else { None };
     let has_more = more.is_some();
     if tap::is_on(sock.arena) && mailbox.is_open() {
-        tap::datagram(sock.arena, (known.from, known.to), (sock.pcb, Some(mailbox.pcb)), (hops, class), source);
+        let (receiver, host) = (Some(mailbox.pcb), mailbox.pcb.host.load(Ordering::Relaxed));
+        tap::Datagram { from: known.from, to: known.to, hops, class, sender: sock.pcb, receiver, host }.tell(sock.arena, source);
     }
     mailbox.ring.produced.place.store(crowd::place_again(), Ordering::Relaxed);
     let push =

@@ -8,6 +8,7 @@ use super::*;
 use crate::pcb::Pcb;
 use crate::pcb::circuit::End;
 use crate::pcb::reap::{self, Name};
+use crate::pcb::tap;
 use crate::socket::route::PATH_CHANGES;
 use crate::socket::spin::{self, Peer};
 use crate::socket::stats::{COUNTERS, add};
@@ -72,13 +73,23 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
         if private::is_connected(arena, sock.index, host(sock), key) {
             return Err(Errno(libc::EADDRNOTAVAIL));
         }
-        let (listener, l) = private::listener(arena, there, to, key.local).ok_or(Errno(libc::ECONNREFUSED))?;
+        let Some((listener, l)) = private::listener(arena, there, to, key.local) else {
+            drop(lock);
+            if tap::is_on(arena) {
+                tap::refused(arena, key, [host(sock), there]);
+            }
+            return Err(Errno(libc::ECONNREFUSED));
+        };
         private::set_addresses(&lock, sock.index, key);
         let (waiting, w) = private::make_waiting(&lock, (listener, l), cookie, key.reversed()).ok_or(Errno(libc::ENOBUFS))?;
         let waiting = Name::of(waiting, w);
         let is_begun = table::join(&lock, [sock.index, waiting.index]) && sock.endpoint().is_some_and(|ep| begin(&lock, &ep, here, l));
         (l, is_begun.then(|| anchor_name(arena, listener, Name::of(listener, l).generation)), waiting, key)
     };
+    // Before the other end can see anything of it.
+    if let Some(ep) = sock.endpoint().filter(|_| listener.is_some() && tap::is_on(arena)) {
+        tap::connection(arena, ep.link, tap::Kind::Open);
+    }
     let begun = listener.ok_or(Errno(libc::ENOBUFS)).and_then(|listener| knock(sock, cookie, &listener));
     l.places[1].store(here, Ordering::Relaxed);
     private::now_waits(l);
@@ -246,5 +257,8 @@ fn take(listener: Sock, fd: c_int, from: &UnixName, flags: c_int) -> Option<Sock
     crate::socket::options::inherit(sock, listener);
     options::inherit(sock, listener);
     add(&COUNTERS.circuits, 1);
+    if let Some(ep) = sock.endpoint().filter(|_| tap::is_on(arena)) {
+        tap::connection(arena, ep.link, tap::Kind::Accepted);
+    }
     Some(sock)
 }
