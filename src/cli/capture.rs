@@ -58,9 +58,12 @@ pub struct Options {
     filter: Vec<String>,
 }
 
+/// A file, or standard output.
+type Out = BufWriter<Box<dyn Write>>;
+
 /// Where the events go.
 enum View<'a> {
-    File(Packets<File<'a, BufWriter<Box<dyn Write>>>>),
+    File(Box<Packets<File<'a, Out>>>),
     Lines { out: BufWriter<io::StdoutLock<'static>>, names: Names<'a>, zone: TimeZone, json: bool, count: u64 },
 }
 
@@ -73,7 +76,7 @@ impl<'a> View<'a> {
         let out: Box<dyn Write> = if path.as_os_str() == "-" { Box::new(io::stdout().lock()) } else { Box::new(fs::File::create(path)?) };
         let mut file = File::begin(BufWriter::with_capacity(1 << 16, out), name(place), filter, arena)?;
         file.flush()?;
-        Ok(View::File(Packets::new(file)))
+        Ok(View::File(Box::new(Packets::new(file))))
     }
 
     fn names(&mut self) -> &mut Names<'a> {
@@ -195,7 +198,7 @@ fn follow(capture: &mut Capture, view: &mut View, filter: &Filter, options: &Opt
     let mut has_stopped = false;
     loop {
         for _ in 0..BATCH {
-            let Some((event, bytes)) = capture.next().map_err(|_| io::Error::other("the arena is damaged"))? else {
+            let Some((event, bytes)) = capture.take().map_err(|_| io::Error::other("the arena is damaged"))? else {
                 view.flush()?;
                 if has_stopped {
                     return Ok(());

@@ -25,12 +25,15 @@ impl<'a> Capture<'a> {
     ///
     /// # Errors
     /// Where the arena is damaged.
-    pub fn next(&mut self) -> Result<Option<(Event, &[u8])>, Damaged> {
+    pub fn take(&mut self) -> Result<Option<(Event, &[u8])>, Damaged> {
         let mut lead = [0; EVENT_BYTES];
-        let Some((n, bytes)) = self.reader.next(&mut lead, &mut self.bytes)? else { return Ok(None) };
-        let event = lead.get(..n).and_then(Event::decode).ok_or(Damaged)?;
-        let bytes = self.bytes.get(..bytes.min(event.bytes as usize)).unwrap_or(&[]);
-        Ok(Some((event, bytes)))
+        while let Some((n, bytes)) = self.reader.next(&mut lead, &mut self.bytes)? {
+            // What this version knows nothing of is passed over.
+            if let Some(event) = lead.get(..n).and_then(Event::decode) {
+                return Ok(Some((event, self.bytes.get(..bytes.min(event.bytes as usize)).unwrap_or(&[]))));
+            }
+        }
+        Ok(None)
     }
 
     /// Sleeps until there may be an event, a signal comes, or `ns` have passed.

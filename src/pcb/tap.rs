@@ -256,7 +256,7 @@ fn of_circuit(arena: &Arena, c: &Circuit, link: Link, kind: Kind) -> Option<Even
 pub fn data(arena: &Arena, link: Link, position: u64, piece: &Piece) {
     let Some(event) = circuit(arena, link.circuit).and_then(|c| of_circuit(arena, c, link, Kind::Data)) else { return };
     for from in (0..piece.bytes()).step_by(tap::MOST_BYTES) {
-        piece.part(from, tap::MOST_BYTES, |part| Event { position: position + from as u64, ..event }.tell_with(arena, part));
+        piece.part(from, tap::MOST_BYTES, |part| Event { position: position.wrapping_add(from as u64), ..event }.tell_with(arena, part));
     }
 }
 

@@ -242,7 +242,7 @@ impl<S: Sink> Packets<S> {
             let flags = Flags { psh: len == left, ..ACK };
             self.segment(c, event.side, flags, None, Payload { len, bytes: now }, told.take(), None)?;
             (known, left) = (later, left - len);
-            c.ends[side].next += len as u64;
+            c.ends[side].next = c.ends[side].next.wrapping_add(len as u64);
             c.ends[side].waiting += 1;
         }
         // Every other segment is acknowledged at once (RFC 1122, 4.2.3.2); a single one with what comes the other way.
@@ -260,7 +260,7 @@ impl<S: Sink> Packets<S> {
         while gap > 0 {
             let len = gap.min(MOST_UNKNOWN_BYTES as u64) as usize;
             self.segment(c, event.side, ACK, None, Payload { len, bytes: &[] }, None, Some("not captured: the capture was too slow"))?;
-            c.ends[side].next += len as u64;
+            c.ends[side].next = c.ends[side].next.wrapping_add(len as u64);
             gap -= len as u64;
             self.acknowledge(c, 1 - event.side)?;
         }
