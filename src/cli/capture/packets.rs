@@ -287,9 +287,9 @@ impl<S: Sink> Packets<S> {
         c.ends[side].has_finished = true;
         self.acknowledge(&mut c, 1 - event.side)?;
         if c.ends[1 - side].has_finished {
-            self.close(event.circuit)
+            self.close(event.circuit);
         } else {
-            drop(self.connections.insert(event.circuit, c))
+            self.connections.insert(event.circuit, c);
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ fn read(packet: &Packet) -> Seen {
         let mut all = [&pseudo[..], &(transport.len() as u16).to_be_bytes(), transport].concat();
         all.resize(all.len().next_multiple_of(2), 0);
         let sum: u64 = all.as_chunks::<2>().0.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum();
-        sum != 0 && sum % 0xffff == 0
+        sum != 0 && sum.is_multiple_of(0xffff)
     };
     match sliced.transport.unwrap() {
         TransportSlice::Tcp(tcp) => {
