@@ -112,10 +112,10 @@ impl<'a> View<'a> {
     }
 
     /// Ends it; says what there is to say of it.
-    fn finish(mut self, arena: &Arena, losses: Losses) -> io::Result<String> {
+    fn finish(mut self, losses: Losses) -> io::Result<String> {
         self.flush()?;
         let (count, what) = match self {
-            View::File(packets) => (packets.sink.finish(arena, realtime_ns(), losses)?, "packet"),
+            View::File(packets) => (packets.sink.finish(realtime_ns(), losses)?, "packet"),
             View::Lines { count, .. } => (count, "event"),
         };
         let mut said = format!("{count} {what}{}", if count == 1 { "" } else { "s" });
@@ -168,7 +168,7 @@ fn capture(options: &Options, place: &Place) -> Result<String, String> {
         follow(&mut capture, &mut view, &filter, options, || is_over.load(Ordering::Relaxed) || until.is_some_and(|until| Instant::now() >= until));
     let losses = capture.losses();
     drop(capture);
-    match written.and_then(|()| view.finish(&arena, losses)) {
+    match written.and_then(|()| view.finish(losses)) {
         Ok(said) => Ok(said),
         // Who read it has seen enough.
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok("nobody reads any more".to_owned()),

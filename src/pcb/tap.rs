@@ -1,6 +1,7 @@
 //! What a capture is told of connections and datagrams: one event for each thing that would cross a wire, told before
 //! anybody can see what comes of it.
 
+use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{Pcb, flag, pcb};
@@ -124,6 +125,15 @@ impl Event {
             pid: thread::pid(),
             peer_pid: 0,
             program: program(),
+        }
+    }
+
+    /// The protocol of the packet that it looks like: what says that nobody has a port is an error of ICMP.
+    pub fn packet_protocol(&self) -> i32 {
+        match (self.kind, self.from.ip()) {
+            (Kind::Unreachable, IpAddr::V4(_)) => libc::IPPROTO_ICMP,
+            (Kind::Unreachable, IpAddr::V6(_)) => libc::IPPROTO_ICMPV6,
+            _ => i32::from(self.protocol),
         }
     }
 

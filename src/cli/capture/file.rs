@@ -2,7 +2,7 @@
 //! names, and who is behind each packet as its comment.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -32,6 +32,9 @@ pub struct File<'a, W: Write> {
     writer: PcapNgWriter<W>,
     /// The net's interface has number 0; those of the hosts' loopback come as they are needed.
     loopbacks: HashMap<u32, u32>,
+    arena: &'a Arena,
+    /// Those whose names are written down.
+    hosts: HashSet<u32>,
     pub names: Names<'a>,
     filter: String,
     frame: Vec<u8>,
@@ -56,9 +59,9 @@ impl<'a, W: Write> File<'a, W> {
         let section = SectionHeaderBlock { endianness: Endianness::Little, options, ..SectionHeaderBlock::default() };
         let writer = PcapNgWriter::with_section_header(out, section).map_err(error)?;
         let (loopbacks, names, filter) = (HashMap::new(), Names::new(arena), filter.to_owned());
-        let mut file = File { writer, loopbacks, names, filter, frame: Vec::new(), packets: 0 };
+        let mut file = File { writer, loopbacks, arena, hosts: HashSet::from([0]), names, filter, frame: Vec::new(), packets: 0 };
         file.interface(net)?;
-        file.hosts(arena)?;
+        file.hosts()?;
         Ok(file)
     }
 
@@ -75,9 +78,13 @@ impl<'a, W: Write> File<'a, W> {
         Ok(number)
     }
 
-    fn hosts(&mut self, arena: &Arena) -> io::Result<()> {
+    /// Writes down the names of the hosts that have come since the last time.
+    fn hosts(&mut self) -> io::Result<()> {
         let mut records = Vec::new();
-        for (_, host) in hosts::all(arena) {
+        for (number, host) in hosts::all(self.arena) {
+            if !self.hosts.insert(number) {
+                continue;
+            }
             let names = || vec![Cow::Owned(host.name())];
             records.push(Record::Ipv4(Ipv4Record { ip_addr: Cow::Owned(host.v4().octets().to_vec()), names: names() }));
             records.push(Record::Ipv6(Ipv6Record { ip_addr: Cow::Owned(host.v6().octets().to_vec()), names: names() }));
@@ -113,8 +120,8 @@ impl<'a, W: Write> File<'a, W> {
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn finish(mut self, arena: &Arena, at_ns: u64, losses: Losses) -> io::Result<u64> {
-        self.hosts(arena)?;
+    pub fn finish(mut self, at_ns: u64, losses: Losses) -> io::Result<u64> {
+        self.hosts()?;
         let options = vec![InterfaceStatisticsOption::IsbUsrDeliv(self.packets), InterfaceStatisticsOption::IsbIfDrop(losses.dropped)];
         // Two words, the high one first, unlike any other number of 64 bits.
         let timestamp = at_ns.rotate_left(32);
@@ -142,6 +149,11 @@ fn destination(packet: &Packet) -> [u8; 6] {
 
 impl<W: Write> Sink for File<'_, W> {
     fn packet(&mut self, packet: &Packet) -> io::Result<()> {
+        if !(self.hosts.contains(&packet.from_host) && self.hosts.contains(&packet.to_host)) {
+            self.hosts()?;
+            // What no host has is not looked for again.
+            self.hosts.extend([packet.from_host, packet.to_host]);
+        }
         let interface_id = self.interface_of(packet)?;
         let is_v6 = packet.bytes.first().is_some_and(|b| b >> 4 == 6);
         self.frame.clear();

@@ -14,7 +14,7 @@
 use std::net::IpAddr;
 
 use crate::pcb::Address;
-use crate::pcb::tap::{Event, Kind};
+use crate::pcb::tap::Event;
 
 /// A filter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,12 +108,7 @@ impl Protocol {
 
     fn is_of(self, event: &Event) -> bool {
         let is_v4 = matches!(event.from.ip(), IpAddr::V4(_));
-        // What says that nobody has a port is an error of ICMP, whatever it answers.
-        let number = match (event.kind, is_v4) {
-            (Kind::Unreachable, true) => libc::IPPROTO_ICMP,
-            (Kind::Unreachable, false) => libc::IPPROTO_ICMPV6,
-            _ => i32::from(event.protocol),
-        };
+        let number = event.packet_protocol();
         match self {
             Protocol::Ip => is_v4,
             Protocol::Ip6 => !is_v4,

@@ -40,8 +40,8 @@ struct Line<'a> {
 }
 
 /// The name of a protocol of IP, as far as it is one that people know.
-pub fn protocol(number: u8) -> String {
-    match i32::from(number) {
+fn protocol(event: &Event) -> String {
+    match event.packet_protocol() {
         libc::IPPROTO_TCP => "tcp".to_owned(),
         libc::IPPROTO_UDP => "udp".to_owned(),
         libc::IPPROTO_ICMP => "icmp".to_owned(),
@@ -92,7 +92,7 @@ pub fn line(out: &mut Output, event: &Event, names: &Names, zone: &TimeZone) -> 
         host => format!("{host} {address}"),
     };
     let (from, to) = (end(event.from_host, event.from.to_string()), end(event.to_host, event.to.to_string()));
-    write!(out, "{time} {from} > {to} {}", protocol(event.protocol))?;
+    write!(out, "{time} {from} > {to} {}", protocol(event))?;
     match event.kind {
         Kind::Data | Kind::Datagram => write!(out, " {} byte{}", event.bytes, if event.bytes == 1 { "" } else { "s" })?,
         _ => write!(out, " {}", kind(event))?,
@@ -117,7 +117,7 @@ pub fn json(out: &mut Output, event: &Event, names: &Names) -> io::Result<()> {
     let line = Line {
         time: at(event.at_ns).to_string(),
         event: kind(event),
-        protocol: protocol(event.protocol),
+        protocol: protocol(event),
         from: event.from.to_string(),
         to: event.to.to_string(),
         from_host: names.host(event.from_host),
