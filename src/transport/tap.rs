@@ -332,6 +332,11 @@ impl<'a> Reader<'a> {
         Losses { dropped: self.slot.dropped.load(Ordering::Relaxed), cut: self.slot.cut.load(Ordering::Relaxed) }
     }
 
+    /// What it reads from.
+    pub fn ring(&self) -> &Direction {
+        &self.slot.ring
+    }
+
     /// No more is told from now on; what was is still to be read.
     pub fn stop(&self) {
         self.arena.header().net.taps.running.fetch_and(!(1 << self.number), Ordering::SeqCst);

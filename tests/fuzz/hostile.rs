@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 
 use landline::pcb::circuit::{Circuit, End, Link, circuit};
 use landline::pcb::reap::{self, Name};
+use landline::pcb::tap::{Event, Kind};
 use landline::pcb::{Address, Key, Pcb, State, block, table};
 use landline::shm::layout::{self, Table};
 use landline::shm::owner::{self, Me};
@@ -22,7 +23,7 @@ use landline::sys::clock::Deadline;
 use landline::sys::{Errno, call};
 use landline::transport::direction::Direction;
 use landline::transport::iov::Iov;
-use landline::transport::{notifier, record, stream};
+use landline::transport::{notifier, record, stream, tap};
 
 /// A file that always has what is asked for.
 struct Endless;
@@ -96,6 +97,8 @@ pub struct World {
     /// Two datagram sockets that are connected with each other.
     datagrams: Pair,
     notifier: u32,
+    /// A capture, which is told all that they do.
+    capture: tap::Reader<'static>,
     /// What lay where once all was set up.
     intact: Vec<(u64, Vec<u8>)>,
 }
@@ -207,7 +210,8 @@ impl World {
             let _ = names;
         }
         drop(lock);
-        let mut world = World { arena, listener: (listener, passive), pairs, datagrams, notifier, intact: Vec::new() };
+        let capture = tap::Reader::begin(arena, u32::MAX).expect("room for a capture");
+        let mut world = World { arena, listener: (listener, passive), pairs, datagrams, notifier, capture, intact: Vec::new() };
         world.intact = world.parts().into_iter().map(|(off, n)| (off, world.read(off, n))).collect();
         world
     }
@@ -225,6 +229,7 @@ impl World {
             used(layout::PCBS, high(&header.pcbs)),
             used(layout::CIRCUITS, high(&header.circuits)),
             used(layout::DESCRIPTORS, units),
+            used(layout::CAPTURES, 1),
             (layout::BLOCKS_OFF, units * 4096),
         ]
     }
@@ -283,7 +288,7 @@ impl World {
             table.off + table.entry_bytes * (1 + input.below(entries)) + input.below(table.entry_bytes)
         };
         let header = self.arena.header();
-        match some % 20 {
+        match some % 22 {
             // A direction: heads, tails, segments, wait words, paths, marks.
             0..=5 => {
                 if let Some(c) = the_circuit {
@@ -363,6 +368,14 @@ impl World {
                 let off = in_table(input, layout::NOTIFIERS, 6);
                 self.put_at(off, input.byte() & 1 == 0, input);
             }
+            // A capture: its ring, and anything else of it.
+            19 => self.damage_direction(self.capture.ring(), input),
+            20 => {
+                let off = in_table(input, layout::CAPTURES, 1);
+                self.put_at(off, input.byte() & 1 == 0, input);
+                let taps = &header.net.taps;
+                Self::put32([&taps.running, &taps.held][input.below(2) as usize], input);
+            }
             // Some bytes of any part.
             _ => {
                 let (off, n) = {
@@ -429,6 +442,7 @@ impl World {
         let circuits = (1..16).filter_map(|i| circuit(self.arena, i));
         let locks = circuits
             .flat_map(|c| [0, 1].map(|side| c.from_side(side)))
+            .chain([self.capture.ring()])
             .flat_map(|d| [core::ptr::from_ref(&d.writer.lock).cast(), core::ptr::from_ref(&d.reader.lock).cast()]);
         for lock in locks.chain([core::ptr::from_ref(&self.arena.header().lock).cast()]).filter_map(word) {
             let tid = lock.load(Ordering::Relaxed) as u32;
@@ -459,7 +473,7 @@ impl World {
         let arena = self.arena;
         let pair = &self.pairs[input.below(PAIRS as u64) as usize];
         let sock = pair.socks[usize::from(which) & 1];
-        match (which >> 1) % 17 {
+        match (which >> 1) % 18 {
             0..=2 => sock.endpoint().into_iter().for_each(|ep| self.use_ring(&ep, input)),
             3..=5 => self.use_socket(sock, input),
             6 => self.look_up(input),
@@ -469,6 +483,7 @@ impl World {
             10 => {
                 let _ = reap::sweep(arena, input.byte() & 1 == 0);
             }
+            16 => self.use_capture(input),
             11 => {
                 if let Some(closing) = end::begin_close(sock) {
                     closing.finish();
@@ -716,6 +731,29 @@ impl World {
             0 => blocks::trim(&lock),
             1 => blocks::reclaim(&lock, |index| index & 1 == 0),
             _ => {}
+        }
+    }
+
+    /// Tells it of what happens, and reads what it was told.
+    fn use_capture(&self, input: &mut Input) {
+        let event = Event::now(Kind::Datagram, 17, Address { port: 1, ..Address::default() }, Address::default());
+        for _ in 0..8 {
+            let mut bytes = vec![7; input.below(100_000) as usize];
+            let buffers = iov_of(&mut bytes);
+            // SAFETY: the buffer outlives the cursor.
+            let Ok(iov) = (unsafe { Iov::new(&buffers) }) else { return };
+            event.tell_with(self.arena, &iov);
+        }
+        let (mut lead, mut bytes) = ([0; 128], vec![0; tap::MOST_BYTES]);
+        for _ in 0..input.below(1000) {
+            match self.capture.next(&mut lead, &mut bytes) {
+                Ok(Some((n, _))) => drop(lead.get(..n).and_then(Event::decode)),
+                _ => break,
+            }
+        }
+        let _ = self.capture.losses();
+        if input.byte() & 7 == 0 {
+            tap::bury(&self.arena.lock());
         }
     }
 
