@@ -67,11 +67,11 @@ impl Endpoint {
     fn send_some_from(&self, most: usize, nonblocking: bool, source: &mut impl Source, sent: &mut usize) -> Result<(), Errno> {
         let deadline = Deadline::of_option(self.sock.pcb.sndtimeo_ns.load(Ordering::Relaxed));
         while *sent < most {
-            if !self.may_send() && source.has_more()? {
-                match self.before_send() {
-                    None => continue,
-                    Some(said) => said?,
-                }
+            if !self.may_send()
+                && source.has_more()?
+                && let Some(said) = self.before_send()
+            {
+                said?;
                 *sent += read_for_nothing(source, (most - *sent).min(NOWHERE_BYTES))?;
                 return Ok(());
             }
