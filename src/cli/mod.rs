@@ -4,12 +4,15 @@
 
 mod gc;
 mod kernel;
+mod links;
 mod man;
+mod net;
 mod output;
 mod run;
 mod ss;
 mod stats;
 mod target;
+mod view;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -57,6 +60,9 @@ enum Command {
     Run(run::Options),
     /// Show the sockets of the net: the PCB table, live
     Ss(ss::Options),
+    /// List private nets, show one, remove one
+    #[command(subcommand)]
+    Net(net::Command),
     /// Show what the net has done since its arena was made
     Stats(Format),
     /// Release what dead processes held, and give unused memory back
@@ -120,6 +126,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(&options, &place),
         Command::Ss(options) => output::print(|out| ss::show(out, existing(&place).as_ref(), &options)),
+        Command::Net(command) => net::run(&command, &place),
         Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
         Command::Gc(format) => output::print(|out| gc::collect(out, existing(&place).as_ref(), &place, format.json)),
         Command::Version => output::print(|out| writeln!(out, "landline {}", env!("CARGO_PKG_VERSION"))),
