@@ -12,6 +12,7 @@ mod run;
 mod ss;
 mod stats;
 mod target;
+mod top;
 mod up;
 mod view;
 
@@ -66,6 +67,8 @@ enum Command {
     /// List private nets, show one, remove one
     #[command(subcommand)]
     Net(net::Command),
+    /// Show who talks to whom, renewed each second; keys: h hosts, p programs, q quit
+    Top(top::Options),
     /// Show what the net has done since its arena was made
     Stats(Format),
     /// Release what dead processes held, and give unused memory back
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Ss(options) => output::print(|out| ss::show(out, existing(&place).as_ref(), &options)),
         Command::Up(options) => up::up(&options, &place),
         Command::Net(command) => net::run(&command, &place),
+        Command::Top(options) => top::top(&options, &place),
         Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
         Command::Gc(format) => output::print(|out| gc::collect(out, existing(&place).as_ref(), &place, format.json)),
         Command::Version => output::print(|out| writeln!(out, "landline {}", env!("CARGO_PKG_VERSION"))),
