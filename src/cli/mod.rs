@@ -6,12 +6,17 @@
 mod capture;
 mod gc;
 mod kernel;
+mod links;
 mod man;
+mod net;
 mod output;
 mod run;
 mod ss;
 mod stats;
 mod target;
+mod top;
+mod up;
+mod view;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -59,6 +64,13 @@ enum Command {
     Run(run::Options),
     /// Show the sockets of the net: the PCB table, live
     Ss(ss::Options),
+    /// Bring up a private net as a file describes it: hosts, programs, links
+    Up(up::Options),
+    /// List private nets, show one, remove one
+    #[command(subcommand)]
+    Net(net::Command),
+    /// Show who talks to whom, renewed each second; keys: h hosts, p programs, q quit
+    Top(top::Options),
     /// Show what the net has done since its arena was made
     Stats(Format),
     /// Show what crosses the net, or write it to a file of packets
@@ -124,6 +136,9 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(&options, &place),
         Command::Ss(options) => output::print(|out| ss::show(out, existing(&place).as_ref(), &options)),
+        Command::Up(options) => up::up(&options, &place),
+        Command::Net(command) => net::run(&command, &place),
+        Command::Top(options) => top::top(&options, &place),
         Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
         Command::Capture(options) => capture::run(&options, &place),
         Command::Gc(format) => output::print(|out| gc::collect(out, existing(&place).as_ref(), &place, format.json)),

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::shm::arena::TableLock;
 use crate::shm::layout::{HOSTS, Net};
-use crate::shm::{Arena, blocks};
+use crate::shm::{Arena, blocks, owner};
 use crate::sys::config;
 
 /// The most bytes of a host's name (RFC 1123, 2.1).
@@ -222,6 +222,7 @@ pub fn ours(arena: &Arena) -> Option<u32> {
             let known = by_name(arena, name).map(|(number, _)| number);
             let number = known.or_else(|| ensure(&arena.lock(), name, None).ok())?;
             OURS.store(number, Ordering::Relaxed);
+            owner::be_on_host(arena, number);
             Some(number)
         }
         number => Some(number),
