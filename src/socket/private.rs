@@ -9,8 +9,9 @@ use super::handle::Sock;
 use super::{datagram, end, life};
 use crate::net::{dns, hosts};
 use crate::pcb::block::{State, facade, flag};
+use crate::pcb::circuit::End;
 use crate::pcb::private::InUse;
-use crate::pcb::{Address, Key, private, reap, table};
+use crate::pcb::{Address, Key, Pcb, private, reap, table};
 use crate::shm::Arena;
 use crate::shm::arena::TableLock;
 use crate::sys::anchor::{self, Kind};
@@ -42,14 +43,23 @@ pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Sock, Errno
     let (kind, protocol) = match (kind & !flags, protocol) {
         // MPTCP goes on as TCP where the other end does not speak it (RFC 8684, 3.7).
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP | libc::IPPROTO_MPTCP) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
-        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
         (11.., _) | (_, ..0 | 256..) => return Err(Errno::EINVAL),
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if family == libc::AF_INET => (kind & !flags, protocol),
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if family == libc::AF_INET6 => (kind & !flags, protocol),
+        (libc::SOCK_RAW, protocol) if protocol != 0 => (libc::SOCK_RAW, protocol),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => return Err(Errno(libc::EPROTONOSUPPORT)),
         _ => return Err(Errno(libc::ESOCKTNOSUPPORT)),
     };
-    let fd = anchor::socket(kind | flags)?;
-    let made = life::create_private(fd, (family, kind, protocol), flags & libc::SOCK_NONBLOCK != 0);
-    made.ok_or(Errno(libc::ENETDOWN)).inspect_err(|_| call::close(fd))
+    let fd = anchor::socket(if kind == libc::SOCK_RAW { libc::SOCK_DGRAM } else { kind } | flags)?;
+    let made = life::create_private(fd, (family, kind, protocol), flags & libc::SOCK_NONBLOCK != 0).ok_or(Errno(libc::ENETDOWN));
+    made.and_then(|sock| if kind == libc::SOCK_RAW { begin_raw(sock).map(|()| sock) } else { Ok(sock) }).inspect_err(|_| call::close(fd))
+}
+
+/// A raw socket receives from the beginning. Its port is its protocol, as on Linux.
+fn begin_raw(sock: Sock) -> Result<(), Errno> {
+    private::set_addresses(&lock(sock.arena), sock.index, Key { local: unbound(sock), remote: Address::default() });
+    open_mailbox(sock).inspect_err(|_| reap::release(sock.arena, sock.name(), End::Clean))
 }
 
 /// The host that the socket belongs to.
@@ -87,6 +97,12 @@ fn family_of(sock: Sock) -> c_int {
 /// No particular address, as such a socket has it before it is bound.
 fn any(sock: Sock) -> Address {
     Address::new(if sock.pcb.has(flag::INET6) { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }, 0)
+}
+
+/// The local address that a socket has which the program has not bound.
+fn unbound(sock: Sock) -> Address {
+    let port = if sock.pcb.is_raw() { sock.pcb.family_and_protocol().1 as u16 } else { 0 };
+    Address { port, ..any(sock) }
 }
 
 /// Who is to be reached at an address.
@@ -173,7 +189,7 @@ pub fn source(sock: Sock, local: Address, to: IpAddr) -> Option<Address> {
 }
 
 /// What a socket can be bound to: any address, a loopback one, or one of its host's.
-fn is_local(sock: Sock, ip: IpAddr) -> bool {
+pub(super) fn is_local(sock: Sock, ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_loopback() || hosts::host(sock.arena, host(sock)).is_some_and(|h| h.has(ip))
 }
 
@@ -183,6 +199,9 @@ fn is_local(sock: Sock, ip: IpAddr) -> bool {
 /// `EINVAL` where it is bound already, `EADDRNOTAVAIL`, `EADDRINUSE`.
 pub fn bind(sock: Sock, to: Address) -> Result<(), Errno> {
     let pcb = sock.pcb;
+    if pcb.is_raw() {
+        return bind_raw(sock, to);
+    }
     let is_v4_for_v6 = pcb.has(flag::INET6) && to.ip().is_ipv4();
     if pcb.addresses().local.port != 0 || (is_v4_for_v6 && pcb.has(flag::V6ONLY)) {
         return Err(Errno::EINVAL);
@@ -193,6 +212,20 @@ pub fn bind(sock: Sock, to: Address) -> Result<(), Errno> {
     claim(sock, to.port, |lock| private::bind(lock, sock.index, to))?;
     pcb.put_facade(facade::BOUND, to.port != 0);
     open_mailbox(sock)
+}
+
+/// bind(2) of a raw socket: what it receives is sent to that address.
+fn bind_raw(sock: Sock, to: Address) -> Result<(), Errno> {
+    if sock.pcb.state() != State::Closed || to.ip().is_ipv4() == sock.pcb.has(flag::INET6) {
+        return Err(Errno::EINVAL);
+    }
+    if !is_local(sock, to.ip()) {
+        return Err(Errno(libc::EADDRNOTAVAIL));
+    }
+    let local = Address { port: unbound(sock).port, ..to };
+    private::set_addresses(&lock(sock.arena), sock.index, Key { local, remote: Address::default() });
+    sock.pcb.put_facade(facade::BOUND, true);
+    Ok(())
 }
 
 /// A port of its own for a socket that has none.
@@ -250,14 +283,15 @@ pub fn connect_datagram(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
     let Some(to) = to else {
         let key = pcb.addresses();
         // What the program has not bound is not bound any more.
-        let local = if pcb.shows(facade::BOUND) { key.local } else { any(sock) };
+        let local = if pcb.shows(facade::BOUND) { key.local } else { unbound(sock) };
         private::set_addresses(&lock(sock.arena), sock.index, Key { local, remote: Address::default() });
         pcb.set_state(State::Closed);
         return Ok(());
     };
     let to = meant(to);
     let reached = reach(sock.arena, host(sock), to.ip());
-    if !matches!(reached, Reach::Host(_)) && !is_question(sock.arena, to) {
+    // Whether an address of the net's is somebody's is not asked before something is sent.
+    if reached == Reach::Outside && !is_question(sock.arena, to) {
         return Err(unreachable(sock, reached));
     }
     ensure_port(sock)?;

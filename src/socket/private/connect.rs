@@ -70,10 +70,10 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
         let lock = lock(arena);
         let bound = if before.port == 0 { private::bind(&lock, sock.index, any(sock)).map_err(|_| Errno(libc::EADDRNOTAVAIL))? } else { before };
         let key = Key { local: source(sock, bound, to.ip()).ok_or(Errno(libc::ENETUNREACH))?, remote: to };
-        if private::is_connected(arena, sock.index, host(sock), key) {
+        if private::is_connected(arena, sock.index, (host(sock), pcb.space()), key) {
             return Err(Errno(libc::EADDRNOTAVAIL));
         }
-        let Some((listener, l)) = private::listener(arena, there, to, key.local) else {
+        let Some((listener, l)) = private::listener(arena, (there, pcb.space()), to, key.local) else {
             drop(lock);
             if tap::is_on(arena) {
                 tap::refused(arena, key, [host(sock), there]);
