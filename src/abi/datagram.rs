@@ -16,7 +16,7 @@ use crate::socket::{Sock, options};
 use crate::sys::errno::{Ret, check};
 use crate::sys::real::real;
 use crate::sys::unix_name::{MOST_BYTES, UnixName};
-use crate::sys::{Errno, call, fault};
+use crate::sys::{Errno, fault};
 use crate::transport::iov::Iov;
 use crate::transport::record::More;
 
@@ -56,7 +56,7 @@ unsafe fn tell_address(sock: Sock, from: Address, to: *mut c_void, room: socklen
         // SAFETY: as the caller says.
         return unsafe { put_name(&came_from(), to, room) };
     }
-    let (name, len) = call::raw_address(options::for_program(sock, from));
+    let (name, len) = private::raw_address(sock, from);
     let n = len.min(room) as usize;
     // SAFETY: the program has `room` bytes there, which are overwritten.
     unsafe {
@@ -167,7 +167,7 @@ unsafe fn destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> To {
 /// address at all with IPv6.
 unsafe fn private_destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> To {
     // SAFETY: as the caller says.
-    match unsafe { private::address(sock, addr, len) } {
+    match unsafe { private::destination(sock, addr, len) } {
         Ok(Some(to)) if to.port == 0 && !sock.pcb.is_raw() && !sock.pcb.is_ping() => To::Refused(Errno::EINVAL),
         Ok(Some(to)) => To::Address(to),
         Ok(None) if options::family(sock) == libc::AF_INET6 => To::Peer,

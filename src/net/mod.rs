@@ -11,3 +11,4 @@ pub mod hosts;
 pub mod interfaces;
 pub mod names;
 pub mod packet;
+pub mod xns;

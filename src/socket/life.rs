@@ -98,6 +98,7 @@ pub fn create_private(fd: c_int, (family, kind, protocol): (c_int, c_int, c_int)
     pcb.put(flag::INET6, family == libc::AF_INET6);
     pcb.set(match kind {
         libc::SOCK_DGRAM | libc::SOCK_RAW => flag::DATAGRAM,
+        libc::SOCK_SEQPACKET => flag::UNIX | flag::PACKETS,
         _ => flag::UNIX,
     });
     Some(Sock { arena, index, pcb, fd })

@@ -7,6 +7,7 @@ use libc::c_int;
 
 use super::handle::Sock;
 use super::{datagram, end, life};
+use crate::net::xns::{AF_NS, SPP};
 use crate::net::{dns, hosts};
 use crate::pcb::block::{State, facade, flag};
 use crate::pcb::circuit::End;
@@ -40,6 +41,9 @@ pub fn is_here() -> bool {
 /// `EPROTONOSUPPORT`, `ESOCKTNOSUPPORT`; `ENETDOWN` where the net cannot be had.
 pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Sock, Errno> {
     let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    if family == AF_NS {
+        return socket_of_ns(kind & !flags, flags, protocol);
+    }
     let (kind, protocol) = match (kind & !flags, protocol) {
         // MPTCP goes on as TCP where the other end does not speak it (RFC 8684, 3.7).
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP | libc::IPPROTO_MPTCP) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
@@ -51,6 +55,20 @@ pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Sock, Errno
         (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => return Err(Errno(libc::EPROTONOSUPPORT)),
         _ => return Err(Errno(libc::ESOCKTNOSUPPORT)),
     };
+    make((family, kind, protocol), flags)
+}
+
+/// A new socket of AF_NS: datagrams (IDP), and circuits of bytes or packets (SPP).
+fn socket_of_ns(kind: c_int, flags: c_int, protocol: c_int) -> Result<Sock, Errno> {
+    match (kind, protocol) {
+        (libc::SOCK_STREAM | libc::SOCK_SEQPACKET, 0 | SPP) => make((AF_NS, kind, SPP), flags),
+        (libc::SOCK_DGRAM, 0) => make((AF_NS, kind, 0), flags),
+        (libc::SOCK_STREAM | libc::SOCK_SEQPACKET | libc::SOCK_DGRAM, _) => Err(Errno(libc::EPROTONOSUPPORT)),
+        _ => Err(Errno(libc::ESOCKTNOSUPPORT)),
+    }
+}
+
+fn make((family, kind, protocol): (c_int, c_int, c_int), flags: c_int) -> Result<Sock, Errno> {
     let fd = anchor::socket(if kind == libc::SOCK_RAW { libc::SOCK_DGRAM } else { kind } | flags)?;
     let made = life::create_private(fd, (family, kind, protocol), flags & libc::SOCK_NONBLOCK != 0).ok_or(Errno(libc::ENETDOWN));
     made.and_then(|sock| if kind == libc::SOCK_RAW { begin_raw(sock).map(|()| sock) } else { Ok(sock) }).inspect_err(|_| call::close(fd))
@@ -83,6 +101,11 @@ fn name_anchor(sock: Sock) -> Result<(), Errno> {
         sock.pcb.put_facade(facade::NAMED, true);
     }
     Ok(())
+}
+
+/// The type of the anchor of a socket that is connected, or listens.
+fn kind_of_anchor(sock: Sock) -> c_int {
+    if sock.pcb.has(flag::PACKETS) { libc::SOCK_SEQPACKET } else { libc::SOCK_STREAM }
 }
 
 /// The table lock, waited for: without it nothing can be said of addresses.
@@ -131,13 +154,14 @@ pub fn reach(arena: &Arena, host: u32, ip: IpAddr) -> Reach {
     if is_inside { Reach::Nobody } else { Reach::Outside }
 }
 
-/// Whether the socket is to leave the net in order to reach `to`: only where that is allowed, and before anybody in the net
-/// knows of it.
+/// Whether the socket is to leave the net in order to reach `to`: only where that is allowed, before anybody in the net
+/// knows of it, and with nothing but TCP and UDP, which need no privilege.
 pub fn may_leave(sock: Sock, to: Address) -> bool {
     sock.arena.header().net.outside.load(Ordering::Relaxed) == 1
         && reach(sock.arena, host(sock), to.ip()) == Reach::Outside
         && matches!(sock.pcb.state(), State::Closed)
         && !sock.pcb.shows(facade::BOUND)
+        && !(sock.pcb.is_raw() || sock.pcb.is_ping() || is_ns(sock))
 }
 
 /// Makes the socket the kernel's, in the real network, with the options that the program has set. What its descriptor was
@@ -333,9 +357,23 @@ pub fn address(sock: Sock, remote: bool) -> Result<Address, Errno> {
     if is_connected && !super::options::is_over(sock) { Ok(key.remote) } else { Err(Errno::ENOTCONN) }
 }
 
+/// Whether the socket is of Xerox NS.
+pub fn is_ns(sock: Sock) -> bool {
+    family_of(sock) == AF_NS
+}
+
+/// The socket's own host, where a program of NS names no particular one to be reached.
+pub fn named_of_ns(sock: Sock, to: Address) -> Address {
+    let own = hosts::host(sock.arena, host(sock)).filter(|_| to.is_any());
+    own.map_or(to, |host| Address::new(host.v4().into(), to.port))
+}
+
 /// What a send on a stream without a connection is told.
 #[cold]
 pub fn send_unconnected(sock: Sock, flags: c_int) -> Ret {
+    if sock.pcb.has(flag::PACKETS) {
+        return Err(end::take_error(sock).unwrap_or(Errno::ENOTCONN));
+    }
     Err(end::take_error(sock).unwrap_or_else(|| super::send::signalled(Errno::EPIPE, flags)))
 }
 
@@ -380,7 +418,7 @@ fn stop_listening(sock: Sock) {
 
 /// Wakes one who waits in accept(2), by a client that is none of the net's.
 fn wake_acceptors(sock: Sock) {
-    if let Ok(fd) = anchor::socket(libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+    if let Ok(fd) = anchor::socket(kind_of_anchor(sock) | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
         let _ = anchor::connect(fd, &anchor_name(sock.arena, sock.index, sock.name().generation));
         call::close(fd);
     }

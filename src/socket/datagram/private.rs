@@ -88,6 +88,10 @@ fn nobody_receives(sock: Sock, to: Address, source: &Iov, wishes: Wishes) -> Ret
     match there {
         Reach::Nobody if !errors::are_queued(sock, to.ip().is_ipv4()) => Err(private::unreachable(sock, there)),
         Reach::Outside => Err(private::unreachable(sock, there)),
+        _ if private::is_ns(sock) => {
+            told_of_death(sock);
+            Ok(source.left())
+        }
         // The host answers that nobody is there (RFC 1122, 4.1.3.1).
         Reach::Nobody | Reach::Host(_) => {
             if let Some(from) = private::source(sock, sock.pcb.addresses().local, to.ip()) {

@@ -152,7 +152,7 @@ pub(super) fn renew(sock: Sock) -> Result<(), Errno> {
     pcb.set_state(State::Closed);
     if was_connected {
         let flags = if pcb.has(flag::NONBLOCK) { libc::SOCK_NONBLOCK } else { 0 };
-        anchor::replace(sock.fd, libc::AF_UNIX, libc::SOCK_STREAM | flags)?;
+        anchor::replace(sock.fd, libc::AF_UNIX, kind_of_anchor(sock) | flags)?;
         let (cookie, inode) = (call::cookie(sock.fd)?, call::inode(sock.fd)?);
         private::renumber(&lock(sock.arena), sock.index, cookie);
         pcb.anchor_inode.store(inode, Ordering::Relaxed);

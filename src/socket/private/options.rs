@@ -93,9 +93,11 @@ fn is_anchors(level: c_int, name: c_int) -> bool {
     level == SOL_SOCKET && !NOT_OF_ANCHORS.contains(&name)
 }
 
-/// Family and type that the program sees.
+/// Family and type of a socket of the kernel's that is like it.
 pub fn kind_of(sock: Sock) -> (c_int, c_int) {
-    (family_of(sock), if sock.pcb.has(flag::DATAGRAM) { libc::SOCK_DGRAM } else { libc::SOCK_STREAM })
+    // Of what NS has nothing is asked but the options of every socket.
+    let family = if is_ns(sock) { libc::AF_INET } else { family_of(sock) };
+    (family, if sock.pcb.has(flag::DATAGRAM) { libc::SOCK_DGRAM } else { libc::SOCK_STREAM })
 }
 
 /// Values that were found to be good, so that they need not be tried again.
@@ -151,6 +153,9 @@ pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
     }
     if is_anchors(level, name) {
         return Set::Kernel;
+    }
+    if is_ns(sock) && level != SOL_SOCKET {
+        return Set::Refused(Errno::ENOPROTOOPT);
     }
     if let Some(set) = set_raw(sock, (level, name), value) {
         return set;
@@ -255,6 +260,9 @@ pub fn get(sock: Sock, level: c_int, name: c_int, into: &mut [u8]) -> Option<Res
         let n = into.len().min(bytes.len());
         into.get_mut(..n)?.copy_from_slice(bytes.get(..n)?);
         return Some(Ok(n));
+    }
+    if is_ns(sock) && level != SOL_SOCKET {
+        return Some(Err(Errno::ENOPROTOOPT));
     }
     if let Some(n) = get_raw(sock, (level, name), into) {
         return Some(Ok(n));
