@@ -71,11 +71,20 @@ fn socket_of_ns(kind: c_int, flags: c_int, protocol: c_int) -> Result<Sock, Errn
 fn make((family, kind, protocol): (c_int, c_int, c_int), flags: c_int) -> Result<Sock, Errno> {
     let fd = anchor::socket(if kind == libc::SOCK_RAW { libc::SOCK_DGRAM } else { kind } | flags)?;
     let made = life::create_private(fd, (family, kind, protocol), flags & libc::SOCK_NONBLOCK != 0).ok_or(Errno(libc::ENETDOWN));
-    made.and_then(|sock| if kind == libc::SOCK_RAW { begin_raw(sock).map(|()| sock) } else { Ok(sock) }).inspect_err(|_| call::close(fd))
+    made.and_then(|sock| begin_special(sock).map(|()| sock)).inspect_err(|_| call::close(fd))
 }
 
-/// A raw socket receives from the beginning. Its port is its protocol, as on Linux.
-fn begin_raw(sock: Sock) -> Result<(), Errno> {
+/// Raw sockets and those of ping may share their ports (`INET_PROTOSW_REUSE` of Linux). A raw socket receives from the
+/// beginning; its port is its protocol.
+fn begin_special(sock: Sock) -> Result<(), Errno> {
+    if !sock.pcb.is_raw() && !sock.pcb.is_ping() {
+        return Ok(());
+    }
+    let _ = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    sock.pcb.put_facade(facade::REUSEADDR, true);
+    if !sock.pcb.is_raw() {
+        return Ok(());
+    }
     private::set_addresses(&lock(sock.arena), sock.index, Key { local: unbound(sock), remote: Address::default() });
     open_mailbox(sock).inspect_err(|_| reap::release(sock.arena, sock.name(), End::Clean))
 }

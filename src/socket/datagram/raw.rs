@@ -22,7 +22,6 @@ const COMMON_BYTES: usize = 2048;
 
 const SOL_RAW: c_int = 255;
 const ICMP_FILTER: c_int = 1;
-const IP_HDRINCL: c_int = libc::IP_HDRINCL;
 
 /// The number of the next packet that this process makes (RFC 791, 3.2).
 static NEXT_ID: AtomicU16 = AtomicU16::new(1);
@@ -110,8 +109,8 @@ fn copy_and_send(sock: Sock, source: &Iov, room: &mut [u8], to: Address, wishes:
 /// Whether the program makes the headers itself.
 fn includes_header(sock: Sock) -> bool {
     let (family, protocol) = sock.pcb.family_and_protocol();
-    let is_asked = || protocol == libc::IPPROTO_RAW || private_options::is_on(sock.pcb, libc::IPPROTO_IP, IP_HDRINCL);
-    sock.pcb.is_raw() && family == libc::AF_INET && is_asked()
+    let asked = || private_options::kept(sock.pcb, libc::IPPROTO_IP, libc::IP_HDRINCL).map_or(protocol == libc::IPPROTO_RAW, |value| value != 0);
+    sock.pcb.is_raw() && family == libc::AF_INET && asked()
 }
 
 /// The packet that a program has written with its header, of which the kernel fills in what is missing (raw(7)). Options of

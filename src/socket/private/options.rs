@@ -229,7 +229,10 @@ pub fn get(sock: Sock, level: c_int, name: c_int, into: &mut [u8]) -> Option<Res
         (SOL_SOCKET, SO_DOMAIN) => Some(family),
         (SOL_SOCKET, SO_PROTOCOL) => Some(protocol),
         (SOL_SOCKET, SO_TYPE) => sock.pcb.is_raw().then_some(libc::SOCK_RAW),
-        (SOL_RAW, ICMP_FILTER) | (libc::IPPROTO_IP, libc::IP_HDRINCL) if sock.pcb.is_raw() => Some(kept(sock.pcb, level, name).unwrap_or(0)),
+        (SOL_RAW, ICMP_FILTER) if sock.pcb.is_raw() => Some(kept(sock.pcb, level, name).unwrap_or(0)),
+        (libc::IPPROTO_IP, libc::IP_HDRINCL) if sock.pcb.is_raw() => {
+            Some(kept(sock.pcb, level, name).unwrap_or(c_int::from(protocol == libc::IPPROTO_RAW)))
+        }
         (SOL_SOCKET, libc::SO_ERROR) => {
             if let Some(ep) = sock.endpoint().filter(|ep| !ep.is_mailbox()) {
                 ep.look_at_anchor();
