@@ -9,3 +9,4 @@ pub mod host;
 pub mod hosts;
 pub mod interfaces;
 pub mod names;
+pub mod links;

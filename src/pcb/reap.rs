@@ -98,8 +98,8 @@ fn leave_circuit(lock: &TableLock, link: Link, how: End) {
     }
     // A mailbox may have a sender in the middle of a datagram: then its memory is left to a later sweep.
     let is_mailbox = c.is_mailbox.load(Ordering::Relaxed) != 0;
-    let sending = c.from_side(1).writer.lock.try_acquire(Me::bootstrap().owner());
-    if !is_mailbox || sending.is_some_and(|held| !held.is_nested()) {
+    let sending = [0, 1].map(|side| c.from_side(side).writer.lock.try_acquire(Me::bootstrap().owner()).filter(|held| !held.is_nested()));
+    if !is_mailbox || sending.iter().all(Option::is_some) {
         table::free_circuit(lock, link.circuit);
     }
 }

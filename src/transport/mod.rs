@@ -9,7 +9,9 @@
 //! sees the other. `loom_*` tests check it.
 
 pub mod direction;
+pub mod flight;
 pub mod iov;
+pub mod late;
 pub mod notifier;
 pub mod record;
 pub mod stream;
