@@ -2,6 +2,7 @@
 //! that they share. A user of the lower floors like any other, built without the exports. What it reads in
 //! the arena goes through their accessors and is never trusted; it joins no net and makes no arena.
 
+mod fault;
 mod gc;
 mod kernel;
 mod man;
@@ -59,6 +60,8 @@ enum Command {
     Ss(ss::Options),
     /// Show what the net has done since its arena was made
     Stats(Format),
+    /// Make links of a private net slow, lossy, or cut, while programs run
+    Fault(fault::Options),
     /// Release what dead processes held, and give unused memory back
     Gc(Format),
     /// Print the version
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(&options, &place),
         Command::Ss(options) => output::print(|out| ss::show(out, existing(&place).as_ref(), &options)),
         Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
+        Command::Fault(options) => fault::fault(&options, &place),
         Command::Gc(format) => output::print(|out| gc::collect(out, existing(&place).as_ref(), &place, format.json)),
         Command::Version => output::print(|out| writeln!(out, "landline {}", env!("CARGO_PKG_VERSION"))),
         Command::Man => output::print(|out| man::render(out, Cli::command())),
