@@ -8,6 +8,7 @@ use crate::pcb::block::flag;
 use crate::socket::{Endpoint, Sock, sleepers};
 use crate::sys::call;
 use crate::sys::clock::Deadline;
+use crate::transport::direction::NEVER;
 use crate::transport::notifier;
 
 /// What the kernel keeps as the data of a registration of ours: a mark that tells it from a program's, then generation
@@ -165,6 +166,7 @@ impl Reg {
         if !self.in_use {
             return 0;
         }
+        endpoint.land();
         // Whatever makes a quiet socket ready either moves the head or comes with an event of the kernel's.
         let head = endpoint.rx.produced.head.load(Ordering::SeqCst);
         if head == self.idle_head && endpoint.rx.produced.fin.load(Ordering::SeqCst) == 0 && !self.quiet.is_multiple_of(WHOLE_LOOK_EVERY) {
@@ -253,6 +255,14 @@ impl Reg {
             }
         }
         self.look() == 0
+    }
+
+    /// When something of it is due that nobody wakes for.
+    pub fn next_due(&self) -> u64 {
+        match self.watch {
+            Watch::Ring(endpoint) if self.in_use && !self.disabled => endpoint.next_due(),
+            _ => NEVER,
+        }
     }
 
     /// Whether the end of the connection may go unnoticed in a sleep (`Endpoint::may_miss_death`).

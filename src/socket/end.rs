@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use libc::c_int;
 
 use super::handle::{Endpoint, Sock};
-use super::{packet, private, route, stats, unix};
+use super::{late, packet, private, route, stats, unix};
 use crate::pcb::block::{State, flag};
 use crate::pcb::circuit::End;
 use crate::pcb::reap;
@@ -25,7 +25,7 @@ use crate::transport::stream::Refused;
 
 /// Takes SO_ERROR: told once.
 pub fn take_error(sock: Sock) -> Option<Errno> {
-    if sock.pcb.so_error.load(Ordering::Relaxed) == 0 {
+    if sock.pcb.so_error.load(Ordering::Relaxed) == 0 || late::is_connecting(sock) {
         return None;
     }
     match sock.pcb.so_error.swap(0, Ordering::AcqRel) {
@@ -144,6 +144,7 @@ impl Endpoint {
 
     /// Ends our side. Who is in the middle of a call finishes it first, and later ones find the end closed.
     fn end_ours(&self, how: End) {
+        self.send_end();
         let me = self.sock.me().owner();
         let _sending = self.tx.writer.lock.acquire(me, &System(self.sock.arena));
         let _receiving = self.rx.reader.lock.acquire(me, &System(self.sock.arena));
@@ -204,7 +205,7 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
     }
     if how != libc::SHUT_RD {
         sock.pcb.set(flag::SHUT_WR);
-        ep.tx.produced.fin.swap(1, Ordering::SeqCst);
+        ep.send_fin();
         ep.wake_reader();
         ep.wake_own_sender();
     }
@@ -257,6 +258,7 @@ pub fn begin_close(sock: Sock) -> Option<Closing> {
     let name = sock.name();
     let mut how = End::Clean;
     if let Some(ep) = sock.endpoint() {
+        private::before_close(&ep);
         stats::fold(sock.arena, pcb);
         let unread = if ep.is_past_kernel() {
             // Doorbells nobody read would turn the anchor's FIN into a reset.

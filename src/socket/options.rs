@@ -365,6 +365,7 @@ pub fn readable_bytes(sock: Sock) -> Option<c_int> {
     if packet::is_of(sock) {
         return Some(ep.packet_bytes()?.min(c_int::MAX as u64) as c_int);
     }
+    ep.land();
     let (left, _) = ep.kernel_left(0);
     let queued = ep.rx.queued()?;
     Some(left.saturating_add(ep.queued_to_mark(queued)).min(c_int::MAX as u64) as c_int)
@@ -382,7 +383,7 @@ pub fn unsent_bytes(sock: Sock) -> Option<c_int> {
         return Some(ep.tx.queued()?.min(c_int::MAX as u64) as c_int);
     }
     let ep = sock.endpoint().filter(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)?;
-    Some(ep.tx.queued()?.saturating_sub(ep.queue_bytes() / 2).min(c_int::MAX as u64) as c_int)
+    Some(ep.tx.unread()?.saturating_sub(ep.queue_bytes() / 2).min(c_int::MAX as u64) as c_int)
 }
 
 /// An address as the programs of such a socket write it.

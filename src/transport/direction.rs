@@ -180,6 +180,9 @@ pub mod late {
     pub const END: u32 = 4;
     /// Datagrams: they wait in the mailbox's other direction (`transport::late`).
     pub const DATAGRAMS: u32 = 8;
+    /// The answer to a request for the connection, and what tells the other end of it (`pcb::circuit::Handshake`).
+    pub const ANSWER: u32 = 16;
+    pub const KNOCK: u32 = 32;
 }
 
 /// Nothing is under way.

@@ -148,6 +148,23 @@ impl Schedule {
         self.last.store(last.wrapping_add(1), Ordering::Relaxed);
     }
 
+    /// `n` bytes that lie behind `head` are sent. False where that cannot be said just now.
+    #[allow(clippy::too_many_arguments)]
+    fn publish(&self, d: &Direction, arena: &Arena, me: Me, head: u64, n: u64, segment_bytes: u64, due: &mut impl FnMut(u64) -> Due) -> bool {
+        let Some(_scheduling) = self.lock(arena, me) else { return false };
+        let end = head.wrapping_add(n);
+        let mut at = head;
+        while at != end {
+            let piece = segment_bytes.max(1).min(end.wrapping_sub(at));
+            at = at.wrapping_add(piece);
+            self.add(at, due(piece));
+        }
+        d.produced.next_due_ns.store(self.next_due(), Ordering::SeqCst);
+        // A read-modify-write, as the fence rule of this floor demands: who sleeps must be told when to look.
+        d.writer.sent.swap(end, Ordering::SeqCst);
+        true
+    }
+
     /// Enough has followed the lost piece: it is sent again at once.
     fn hurry_lost(&self) {
         self.followers.store(0, Ordering::Relaxed);
@@ -238,18 +255,9 @@ pub fn push(
             }
             break;
         }
-        let Some(scheduling) = schedule.lock(arena, me) else { break };
-        let end = head.wrapping_add(n);
-        let mut at = head;
-        while at != end {
-            let piece = segment_bytes.max(1).min(end.wrapping_sub(at));
-            at = at.wrapping_add(piece);
-            schedule.add(at, due(piece));
+        if !schedule.publish(d, arena, me, head, n, segment_bytes, &mut due) {
+            break;
         }
-        d.produced.next_due_ns.store(schedule.next_due(), Ordering::SeqCst);
-        // A read-modify-write, as the fence rule of this floor demands: who sleeps must be told when to look.
-        d.writer.sent.swap(end, Ordering::SeqCst);
-        drop(scheduling);
         source.advance(n as usize);
         total += n as usize;
         published();
@@ -259,6 +267,40 @@ pub fn push(
     }
     drop(held);
     Ok(total)
+}
+
+/// As `stream::fill`, of bytes that are late; `most` are read at most, and no more than `most_queued` may be under way or unread.
+#[allow(clippy::too_many_arguments)]
+pub fn fill<E>(
+    d: &Direction,
+    arena: &Arena,
+    me: Me,
+    (most, most_queued): (usize, u64),
+    segment_bytes: u64,
+    valid: impl Fn() -> bool,
+    mut due: impl FnMut(u64) -> Due,
+    read: impl FnOnce(*mut u8, usize) -> Result<usize, E>,
+) -> Result<Option<Result<usize, E>>, Damaged> {
+    let _held = d.writer.lock.acquire(me.owner(), &System(arena));
+    let schedule = schedule(d, arena).ok_or(Damaged)?;
+    let head = d.writer.sent.load(Ordering::Relaxed);
+    let memory = memory(arena, d.segment(d.produced.segment.load(Ordering::Relaxed)))?;
+    let tail = d.consumed.tail.load(Ordering::Acquire);
+    let queued = head.checked_sub(tail).ok_or(Damaged)?;
+    let at = (head - memory.start) & (memory.bytes - 1);
+    let room = room_of(&memory, head, tail).ok_or(Damaged)?.min(most_queued.saturating_sub(queued));
+    let n = room.min(memory.bytes - at).min(most as u64);
+    if n == 0 || !valid() || d.late() & late::BYTES == 0 {
+        return Ok(None);
+    }
+    // SAFETY: `at + n` lies within the segment's memory.
+    let got = read(unsafe { memory.at.add(at as usize) }, n as usize);
+    if let Ok(got @ 1..) = got
+        && schedule.publish(d, arena, me, head, (got as u64).min(n), segment_bytes, &mut due)
+    {
+        stream::count(&d.writer.messages);
+    }
+    Ok(Some(got))
 }
 
 /// The end of file arrives at `due_ns`, behind all that was sent.

@@ -42,6 +42,9 @@ impl Set {
                 if reg.needs_looks() && !self.fragile.contains(&i) {
                     self.fragile.push(i);
                 }
+                if reg.next_due() != NEVER && !self.late.contains(&i) {
+                    self.late.push(i);
+                }
             }
         }
         for &i in &self.nested {
@@ -67,6 +70,33 @@ impl Set {
             _ => false,
         });
         !self.fragile.is_empty()
+    }
+
+    /// When something is due, here or in an inner instance, that nobody wakes for.
+    pub fn next_due(&mut self, depth: u32) -> u64 {
+        let regs = &self.regs;
+        let mut next = NEVER;
+        self.late.retain(|&i| {
+            let due = regs.get(i as usize).map_or(NEVER, Reg::next_due);
+            next = next.min(due);
+            due != NEVER
+        });
+        for &i in &self.nested {
+            if let (Some(Watch::Nested(inner)), 1..) = (self.watch(i), depth) {
+                next = next.min(epoll::next_due_within(inner, depth - 1));
+            }
+        }
+        next
+    }
+
+    /// Those with something under way are looked at again.
+    #[cold]
+    pub(super) fn heat_late(&mut self) {
+        for i in core::mem::take(&mut self.late) {
+            if self.regs.get(i as usize).is_some_and(|r| r.in_use) && matches!(self.watch(i), Some(Watch::Ring(_))) {
+                self.heat(i);
+            }
+        }
     }
 
     /// Before a thread goes off with its events while others sleep: what comes next, and what is still ready,
