@@ -169,7 +169,7 @@ fn before_accept(client: u64) -> u64 {
 pub fn make_waiting<'a>(lock: &TableLock<'a>, (listener, l): (u32, &Pcb), cookie: u64, key: Key) -> Option<(u32, &'a Pcb)> {
     let host = l.host.load(Ordering::Relaxed);
     let (index, p) = make_unknown(lock, host, l.owner.load(Ordering::Relaxed), cookie, key)?;
-    give_to_listener(p, (listener, l));
+    give_to_listener(lock, (index, p), (listener, l));
     Some((index, p))
 }
 
@@ -182,18 +182,18 @@ pub fn make_unknown<'a>(lock: &TableLock<'a>, host: u32, owner: u32, cookie: u64
     p.fd.store(u32::MAX, Ordering::Relaxed);
     p.set_addresses(key);
     p.set_state(State::Established);
-    if let Some(chain) = Chain::of_connection(lock.arena, &table::accepted_at(host, key.local.port)) {
-        chain.insert(lock, index);
-    }
     Some((index, p))
 }
 
-/// What waits is the listening PCB's from now on.
-pub fn give_to_listener(p: &Pcb, (listener, l): (u32, &Pcb)) {
+/// What waits is the listening PCB's from now on, and has its port.
+pub fn give_to_listener(lock: &TableLock, (index, p): (u32, &Pcb), (listener, l): (u32, &Pcb)) {
     p.facade.store(l.facade.load(Ordering::Relaxed) & (0xffff | facade::REUSEADDR | facade::REUSEPORT) | facade::NAMED, Ordering::Relaxed);
     p.set(l.flags() & (flag::INHERITED | flag::UNIX | flag::SHARED | flag::V6ONLY));
     p.owner.store(l.owner.load(Ordering::Relaxed), Ordering::Relaxed);
     p.listener.store(listener, Ordering::Release);
+    if let Some(chain) = Chain::of_connection(lock.arena, &table::accepted_at(p.host.load(Ordering::Relaxed), p.addresses().local.port)) {
+        chain.insert(lock, index);
+    }
 }
 
 /// The anchor of what waits at a listening PCB is connected.

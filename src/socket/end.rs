@@ -120,6 +120,9 @@ impl Endpoint {
 
     /// The anchor tells that the connection is over: the last holder of the other end has closed or died.
     pub fn anchor_ended(&self, error: Option<Errno>) {
+        if self.has_not_knocked() {
+            return;
+        }
         let ours = self.sock.pcb.has(flag::SHUT_RD | flag::UNIX) || self.rx.path() == Path::Pinned;
         if ours && !self.anchor_has_ended() {
             return;
@@ -135,6 +138,9 @@ impl Endpoint {
 
     /// Whether the anchor says that the other end is gone, or has shut down its half.
     pub fn anchor_has_ended(&self) -> bool {
+        if self.has_not_knocked() {
+            return false;
+        }
         if !self.sock.pcb.has(flag::UNIX) {
             return diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended());
         }

@@ -275,6 +275,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether the other end does not know of the connection yet: its anchor is not connected, which says nothing.
+    #[inline]
+    pub(super) fn has_not_knocked(&self) -> bool {
+        self.rx.late() & late::KNOCK != 0
+    }
+
     /// Whether the anchor tells nothing but what is not to be heard yet.
     #[inline]
     pub fn waits_by_time(&self) -> bool {

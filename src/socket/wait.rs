@@ -205,14 +205,14 @@ impl Endpoint {
         let is_unix = self.sock.pcb.has(flag::UNIX);
         let mailbox = if self.may_have_company() || is_unix { Mailbox::bind(self.sock.pcb.cookie.load(Ordering::Relaxed)) } else { None };
         let mut fds = [
-            pollfd { fd: self.sock.fd, events: POLLPRI | self.end_events(), revents: 0 },
+            pollfd { fd: self.anchor_to_wait_on(), events: POLLPRI | self.end_events(), revents: 0 },
             pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 },
         ];
         let needs_looks = self.peer().is_some_and(|(_, p)| p.has(flag::CONFINED))
             || !self.is_past_kernel()
             || self.sock.pcb.has(flag::SHUT_RD)
             || (mailbox.is_none() && (self.may_have_company() || is_unix));
-        let until = if needs_looks { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        let until = if needs_looks { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline }.no_later_than(self.next_due());
         let polled = if self.has_room(wake_at) { Ok(0) } else { call::poll_many(&mut fds, until.left(), None) };
         self.writer_awakes();
         if polled == Err(Errno::EINTR) && deadline.is_never() && signal::restarts_calls() {
@@ -237,7 +237,7 @@ impl Endpoint {
 
     /// Finds out whether the other end is there at all.
     pub fn look_for_death(&self) {
-        if let Some((_, peer)) = self.peer()
+        if let Some((_, peer)) = self.peer().filter(|_| !self.has_not_knocked())
             && !reap::is_held_by_any(self.sock.arena, peer)
         {
             reap::release_side(self.sock.arena, self.link, 1 - self.link.side);

@@ -81,6 +81,7 @@ pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, 
 #[cold]
 fn nobody_receives(sock: Sock, to: Address, bytes: usize, is_connected: bool) -> Ret {
     match private::reach(sock.arena, private::host(sock), to.ip()) {
+        Reach::Host(there) if is_lost(sock, there, bytes) => Ok(bytes),
         Reach::Host(_) => {
             // The host answers that nobody is there (RFC 1122, 4.1.3.1); only who is connected is told.
             if is_connected {
@@ -90,6 +91,12 @@ fn nobody_receives(sock: Sock, to: Address, bytes: usize, is_connected: bool) ->
         }
         reached => Err(private::unreachable(sock, reached)),
     }
+}
+
+/// Whether a link loses what is sent to a host, where nobody receives it.
+fn is_lost(sock: Sock, there: u32, bytes: usize) -> bool {
+    let fate = links::datagram_verdict(sock.arena, private::host(sock), there, bytes as u64, now_ns());
+    fate == Some(links::Fate::Lost)
 }
 
 /// The one that a thread last sent to is gone: who is connected to it is told.

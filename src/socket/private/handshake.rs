@@ -180,13 +180,13 @@ fn knock_now(ep: &Endpoint) {
 
 fn find_listener(ep: &Endpoint) -> bool {
     let (arena, sock) = (ep.sock.arena, ep.sock);
-    let Some((_, p)) = ep.peer() else { return false };
+    let Some((index, p)) = ep.peer() else { return false };
     let found = {
-        let _lock = lock(arena);
+        let lock = lock(arena);
         let key = p.addresses();
         let found: Option<(u32, &Pcb)> = private::listener(arena, p.host.load(Ordering::Relaxed), key.local, key.remote);
         found.inspect(|&of| {
-            private::give_to_listener(p, of);
+            private::give_to_listener(&lock, (index, p), of);
             private::now_waits(of.1);
         })
     };
@@ -199,6 +199,8 @@ fn find_listener(ep: &Endpoint) -> bool {
 /// Nobody will accept what nobody was told of.
 fn abandon(ep: &Endpoint) {
     ep.rx.control.late.fetch_and(!late::KNOCK, Ordering::SeqCst);
+    // Nothing more is to come.
+    ep.rx.produced.end_due_ns.store(1, Ordering::SeqCst);
     if let Some((index, p)) = ep.peer() {
         reap::release(ep.sock.arena, Name::of(index, p), End::Reset);
     }
