@@ -16,6 +16,7 @@ use crate::transport::direction::{HELD, NEVER, late};
 use crate::transport::flight::{self, Due};
 use crate::transport::iov::Iov;
 use crate::transport::late::Post;
+use crate::transport::stream;
 
 impl Endpoint {
     /// The hosts of this end and of the other.
@@ -166,10 +167,14 @@ impl Endpoint {
         })
     }
 
-    /// Whether as much is under way as may be, for a sender that wants room for `wanted` bytes whole.
-    pub(super) fn is_window_full(&self, wanted: u64) -> bool {
+    /// Whether as much is under way as may be, for a sender of `wanted` bytes.
+    pub(super) fn is_window_full(&self, wanted: usize) -> bool {
+        if self.tx.late() & late::BYTES == 0 {
+            return false;
+        }
         let most = self.queue_bytes();
-        self.tx.late() & late::BYTES != 0 && self.tx.unread().is_some_and(|n| most.saturating_sub(n) < wanted.clamp(1, most.max(1)))
+        let room = self.tx.unread().map_or(0, |n| most.saturating_sub(n));
+        !stream::has_room_for(wanted, room, whole_of(stream::WHOLE_BYTES, most))
     }
 
     /// Puts bytes on their way over a faulty link; `None` where it is none.
@@ -180,7 +185,7 @@ impl Endpoint {
         let Some(most) = self.room_before_reset(way.as_ref()) else { return Some(Err(Errno::ECONNRESET)) };
         let (arena, me, now) = (self.sock.arena, self.sock.me(), now_ns());
         let due = |bytes| self.due(way.as_ref(), bytes, now);
-        let pushed = flight::push(self.tx, arena, me, source, (most, whole), SEGMENT_BYTES, valid, due, || self.wake_reader());
+        let pushed = flight::push(self.tx, arena, me, source, (most, whole_of(whole, most)), SEGMENT_BYTES, valid, due, || self.wake_reader());
         self.reset_if_due(way.as_ref());
         Some(pushed.map_err(|why| self.refused(why)))
     }
@@ -291,6 +296,11 @@ impl Endpoint {
     pub(super) fn anchor_to_wait_on(&self) -> c_int {
         if self.waits_by_time() { -1 } else { self.sock.fd }
     }
+}
+
+/// Messages up to this size go whole where no more than `most` bytes may be under way: what never fits goes in parts.
+fn whole_of(whole: u64, most: u64) -> u64 {
+    whole.min(most / 2)
 }
 
 /// Whether the request for a connection that `sock` has made has not been answered.

@@ -229,7 +229,7 @@ impl Endpoint {
 
     /// Makes room for some of `wanted` bytes, without sleeping. False where there is none.
     pub(super) fn make_room(&self, wanted: usize) -> bool {
-        if self.is_window_full((wanted as u64).min(stream::WHOLE_BYTES)) {
+        if self.is_window_full(wanted) {
             return false;
         }
         let class = stream::class(self.tx);
