@@ -8,5 +8,5 @@ pub mod dns;
 pub mod host;
 pub mod hosts;
 pub mod interfaces;
-pub mod names;
 pub mod links;
+pub mod names;

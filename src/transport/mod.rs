@@ -11,6 +11,7 @@
 pub mod direction;
 pub mod flight;
 pub mod iov;
+#[cfg(not(loom))]
 pub mod late;
 pub mod notifier;
 pub mod record;
