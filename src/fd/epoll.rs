@@ -405,7 +405,7 @@ pub fn next_due(number: u32) -> u64 {
 }
 
 pub fn next_due_within(number: u32, depth: u32) -> u64 {
-    instance(number).and_then(Instance::lock).map_or(NEVER, |mut set| set.next_due(depth))
+    instance(number).and_then(Instance::lock).map_or(NEVER, |set| set.next_due(depth))
 }
 
 pub fn end_sleep(number: u32, depth: u32) {

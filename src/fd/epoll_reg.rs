@@ -105,6 +105,8 @@ pub struct Reg {
     pub socket: u32,
     /// The head of the receiving direction when nothing was ready; `NOT_IDLE` where that is to be worked out.
     pub idle_head: u64,
+    /// When something of it is due that nobody wakes for; `NEVER` where the set keeps no note of it.
+    pub due_ns: u64,
 }
 
 /// No head is ever this.
@@ -257,12 +259,18 @@ impl Reg {
         self.look() == 0
     }
 
-    /// When something of it is due that nobody wakes for.
-    pub fn next_due(&self) -> u64 {
+    /// Notes when something of it is due that nobody wakes for; whether that is so for the first time.
+    pub fn becomes_late(&mut self) -> bool {
+        let before = self.due_ns;
         match self.watch {
-            Watch::Ring(endpoint) if self.in_use && !self.disabled => endpoint.next_due(),
-            _ => NEVER,
+            Watch::Ring(endpoint) if self.in_use && !self.disabled => self.due_ns = endpoint.next_due(),
+            // It is found out of use when that is due.
+            _ => {}
         }
+        if before != NEVER && self.due_ns == NEVER {
+            self.due_ns = 0;
+        }
+        before == NEVER && self.due_ns != NEVER
     }
 
     /// Whether the end of the connection may go unnoticed in a sleep (`Endpoint::may_miss_death`).

@@ -62,7 +62,7 @@ pub struct Set {
     inner: Vec<u32>,
     /// Those that wait for room and may not be told that the other end died.
     fragile: Vec<u32>,
-    /// Those with something under way that nobody wakes for.
+    /// Those with something under way that nobody wakes for (`Reg::due_ns`).
     late: Vec<u32>,
     rings: usize,
     parked: usize,
@@ -380,7 +380,7 @@ impl Set {
             if cools && reg.needs_looks() && !fragile.contains(&i) {
                 fragile.push(i);
             }
-            if cools && reg.next_due() != NEVER && !late.contains(&i) {
+            if cools && reg.becomes_late() {
                 late.push(i);
             }
             !cools

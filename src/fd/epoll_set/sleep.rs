@@ -42,7 +42,7 @@ impl Set {
                 if reg.needs_looks() && !self.fragile.contains(&i) {
                     self.fragile.push(i);
                 }
-                if reg.next_due() != NEVER && !self.late.contains(&i) {
+                if reg.becomes_late() {
                     self.late.push(i);
                 }
             }
@@ -73,14 +73,9 @@ impl Set {
     }
 
     /// When something is due, here or in an inner instance, that nobody wakes for.
-    pub fn next_due(&mut self, depth: u32) -> u64 {
-        let regs = &self.regs;
-        let mut next = NEVER;
-        self.late.retain(|&i| {
-            let due = regs.get(i as usize).map_or(NEVER, Reg::next_due);
-            next = next.min(due);
-            due != NEVER
-        });
+    pub fn next_due(&self, depth: u32) -> u64 {
+        let due = |&i: &u32| self.regs.get(i as usize).map_or(NEVER, |reg| reg.due_ns);
+        let mut next = self.late.iter().map(due).min().unwrap_or(NEVER);
         for &i in &self.nested {
             if let (Some(Watch::Nested(inner)), 1..) = (self.watch(i), depth) {
                 next = next.min(epoll::next_due_within(inner, depth - 1));
@@ -89,11 +84,20 @@ impl Set {
         next
     }
 
-    /// Those with something under way are looked at again.
+    /// Those of which something is due are looked at again.
     #[cold]
     pub(super) fn heat_late(&mut self) {
-        for i in core::mem::take(&mut self.late) {
-            if self.regs.get(i as usize).is_some_and(|r| r.in_use) && matches!(self.watch(i), Some(Watch::Ring(_))) {
+        let now = now_ns();
+        for at in (0..self.late.len()).rev() {
+            let Some(&i) = self.late.get(at) else { break };
+            if self.regs.get(i as usize).is_some_and(|reg| now < reg.due_ns && reg.due_ns != NEVER) {
+                continue;
+            }
+            self.late.swap_remove(at);
+            if let Some(reg) = self.regs.get_mut(i as usize) {
+                reg.due_ns = NEVER;
+            }
+            if matches!(self.watch(i), Some(Watch::Ring(_))) {
                 self.heat(i);
             }
         }
