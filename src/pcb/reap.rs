@@ -12,8 +12,10 @@ use super::table;
 use crate::shm::arena::TableLock;
 use crate::shm::owner::Me;
 use crate::shm::{Arena, blocks, owner};
+use crate::sys::clock::now_ns;
 use crate::sys::diag;
-use crate::transport::notifier;
+use crate::transport::direction::{Direction, HELD};
+use crate::transport::{flight, notifier};
 
 /// Names one use of a PCB's entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,10 +163,18 @@ pub fn how_it_ended(arena: &Arena, p: &Pcb) -> End {
     let Some(link) = Link::of(p.link.load(Ordering::Acquire)) else { return End::Clean };
     let Some(c) = circuit(arena, link.circuit) else { return End::Clean };
     match c.end(link.side) {
-        End::Open if p.has(flag::LINGER_RESET) || c.from_side(1 - link.side).has_data() => End::Reset,
+        End::Open if p.has(flag::LINGER_RESET) || has_arrived(arena, c.from_side(1 - link.side)) => End::Reset,
         End::Open => End::Clean,
         said => said,
     }
+}
+
+/// Whether something has arrived that nobody has read.
+fn has_arrived(arena: &Arena, d: &Direction) -> bool {
+    if d.late() != 0 {
+        flight::land(d, arena, Me::get(arena).unwrap_or_else(Me::bootstrap), now_ns(), || HELD);
+    }
+    d.has_data()
 }
 
 /// What a sweep found.

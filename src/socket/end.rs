@@ -265,6 +265,7 @@ pub fn begin_close(sock: Sock) -> Option<Closing> {
     let mut how = End::Clean;
     if let Some(ep) = sock.endpoint() {
         private::before_close(&ep);
+        ep.land();
         stats::fold(sock.arena, pcb);
         let unread = if ep.is_past_kernel() {
             // Doorbells nobody read would turn the anchor's FIN into a reset.
