@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use crate::net::hosts;
+use crate::net::xns::AF_NS;
 use crate::pcb::block::{facade, flag, pcb};
 use crate::pcb::circuit::{Circuit, Link, circuit};
 use crate::pcb::{Address, Pcb, State, reap, table};
@@ -129,6 +130,14 @@ pub fn is_unix(pcb: &Pcb) -> bool {
 /// What a socket is, as `landline ss` writes it.
 pub fn proto(pcb: &Pcb) -> &'static str {
     let (is_datagram, is_v6) = (pcb.has(flag::DATAGRAM), pcb.has(flag::INET6));
+    match (pcb.is_private(), is_v6) {
+        (true, _) if pcb.family_and_protocol().0 == AF_NS => return if is_datagram { "idp" } else { "spp" },
+        (true, false) if pcb.is_raw() => return "raw",
+        (true, true) if pcb.is_raw() => return "raw6",
+        (true, false) if pcb.is_ping() => return "icmp",
+        (true, true) if pcb.is_ping() => return "icmp6",
+        _ => {}
+    }
     match (is_unix(pcb), is_datagram, is_v6) {
         (true, true, _) => "unixgram",
         (true, false, _) if pcb.has(flag::PACKETS) => "unixseq",

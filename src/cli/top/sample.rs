@@ -147,7 +147,7 @@ fn path(flow: &Flow) -> &'static str {
     match flow.sent.map(|sent| sent.is_on_ring) {
         [true, true] => "ring",
         // Into a mailbox nothing goes back.
-        [true, false] if flow.proto.starts_with("udp") || flow.proto == "unixgram" => "ring",
+        [true, false] if !["tcp", "tcp6", "spp", "unix", "unixseq"].contains(&flow.proto) => "ring",
         [false, false] => "kernel",
         _ => "both",
     }
