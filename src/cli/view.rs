@@ -27,8 +27,7 @@ impl Process {
     pub fn of(arena: &Arena, slot: u32) -> Process {
         let word = |word: fn(&owner::Process) -> u32| owner::process(arena, slot).map_or(0, word);
         let pid = word(|p| p.pid.load(Ordering::Relaxed));
-        let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        Process { pid, program: program.trim_end().to_owned(), host: word(|p| p.host.load(Ordering::Relaxed)), is_dead: owner::is_dead(arena, slot) }
+        Process { pid, program: program(pid), host: word(|p| p.host.load(Ordering::Relaxed)), is_dead: owner::is_dead(arena, slot) }
     }
 }
 

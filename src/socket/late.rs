@@ -192,7 +192,18 @@ impl Endpoint {
         let Some(most) = self.room_before_reset(way.as_ref()) else { return Some(Err(Errno::ECONNRESET)) };
         let (arena, me, now) = (self.sock.arena, self.sock.me(), now_ns());
         let due = |bytes| self.due(way.as_ref(), bytes, now);
-        let pushed = flight::push(self.tx, arena, me, source, (most, whole_of(whole, most)), SEGMENT_BYTES, valid, due, |at, piece| self.tap(at, piece), || self.wake_reader());
+        let pushed = flight::push(
+            self.tx,
+            arena,
+            me,
+            source,
+            (most, whole_of(whole, most)),
+            SEGMENT_BYTES,
+            valid,
+            due,
+            |at, piece| self.tap(at, piece),
+            || self.wake_reader(),
+        );
         self.reset_if_due(way.as_ref());
         Some(pushed.map_err(|why| self.refused(why)))
     }
