@@ -2,11 +2,19 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 
 SECONDS = 30
+# What tshark must not find: a packet that is not one, a wrong checksum, anything that TCP would be asked about.
+COMPLAINTS = (
+    "_ws.malformed || tcp.analysis.lost_segment || tcp.analysis.ack_lost_segment || tcp.analysis.retransmission"
+    " || tcp.analysis.out_of_order || tcp.analysis.window_full || tcp.analysis.zero_window"
+    " || tcp.checksum.status==Bad || ip.checksum.status==Bad || udp.checksum.status==Bad || icmp.checksum.status==Bad"
+)
+CHECKSUMS = [word for name in ("tcp", "udp", "ip") for word in ("-o", f"{name}.check_checksum:TRUE")]
 TAIL_LINES = 15
 
 
@@ -33,6 +41,7 @@ class Case:
         self.name, self.folder, self.shm, self.command = name, folder, shm, str(command)
         self.net = name.replace("_", "-")
         self.problems, self.started = [], []
+        self.capturing = self.captured = None
         folder.mkdir()
         shm.mkdir()
         bare = {k: v for k, v in os.environ.items() if not k.startswith(("LANDLINE_", "LD_PRELOAD"))}
@@ -122,9 +131,45 @@ class Case:
         if status is not None and code != status:
             self.problems.append(f"{process.name}: status {code}, expected {status}\n{tail(process.text())}")
 
+    # Captures ---------------------------------------------------------------------------------------
+
+    def capture(self, prefix=()):
+        """From now on what crosses the net is captured; at the end tshark must find no fault with it."""
+        if shutil.which("tshark") is None:
+            return
+        self.captured = self.folder / "all.pcapng"
+        self.capturing = subprocess.Popen(
+            [*prefix, self.command, "--net", self.net, "capture", "-w", str(self.captured)], env=self.environment, cwd=self.folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+        if b"capturing" not in (said := self.capturing.stderr.readline()):
+            raise Failure(f"the capture does not begin: {said.decode()}")
+
+    def end_capture(self):
+        capturing, self.capturing = self.capturing, None
+        if capturing is None:
+            return
+        capturing.send_signal(signal.SIGINT)
+        try:
+            _, said = capturing.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            capturing.kill()
+            capturing.wait()
+            raise
+        self.check(capturing.returncode == 0, f"the capture ended with {capturing.returncode}: {said.decode()}")
+        done = subprocess.run(
+            ["tshark", "-N", "n", "-r", self.captured, *CHECKSUMS, "-Y", COMPLAINTS], capture_output=True, text=True, timeout=120, check=False)
+        self.check(done.returncode == 0, f"tshark: {done.stderr}")
+        self.check(not done.stdout, f"tshark finds fault with the capture:\n{done.stdout[:1500]}")
+        count = subprocess.run(["tshark", "-r", self.captured, "-c", "1"], capture_output=True, text=True, timeout=60, check=False)
+        self.check(count.stdout.strip() != "", "nothing was captured")
+
     # The end ----------------------------------------------------------------------------------------
 
     def finish(self):
+        try:
+            self.end_capture()
+        except Exception as error:
+            self.problems.append(f"the capture: {error}")
         for process in self.started:
             if process.popen.poll() is None:
                 for how in (signal.SIGTERM, signal.SIGKILL):

@@ -11,6 +11,7 @@ def run(case):
         (folder / "who").write_text(name)
         case.start(name, "/usr/bin/python3", "-m", "http.server", 80, cwd=folder)
         case.listens(name, 80)
+    case.capture()
     (case.folder / "nginx.conf").write_text(
         "daemon off; user root; worker_processes 2; error_log stderr; pid nginx.pid;\n"
         "events { worker_connections 256; }\n"

@@ -6,14 +6,9 @@ import signal
 import subprocess
 import time
 
+from harness import CHECKSUMS, COMPLAINTS
+
 NEEDS = ["tshark", "curl", "redis-server", "redis-cli", "redis-benchmark"]
-# What tshark must not find: a packet that is not one, a wrong checksum, anything that TCP would be asked about.
-COMPLAINTS = (
-    "_ws.malformed || tcp.analysis.lost_segment || tcp.analysis.ack_lost_segment || tcp.analysis.retransmission"
-    " || tcp.analysis.out_of_order || tcp.analysis.window_full || tcp.analysis.zero_window"
-    " || tcp.checksum.status==Bad || ip.checksum.status==Bad || udp.checksum.status==Bad || icmp.checksum.status==Bad"
-)
-CHECKSUMS = [word for name in ("tcp", "udp", "ip") for word in ("-o", f"{name}.check_checksum:TRUE")]
 WEB, DB, CLIENT, ECHO_AT = "10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.4"
 PYTHON = "/usr/bin/python3"
 SIZES = [0, 1, 1472, 9000, 65507]

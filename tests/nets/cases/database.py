@@ -37,6 +37,7 @@ def run(case):
         file.write("host all all 0.0.0.0/0 trust\n")
     options = ["-c", "listen_addresses=*", "-c", f"unix_socket_directories={case.folder}", "-c", "fsync=off"]
     case.spawn([*as_user, *case.on(f"db={ADDRESS}", f"{bin}/postgres", "-D", data, *options)], "postgres")
+    case.capture(as_user)
     case.until("it is ready", lambda: "accepting" in run("client", f"{bin}/pg_isready", "-h", ADDRESS, status=None))
     psql = [f"{bin}/psql", "-h", ADDRESS, "-U", "me", "-d", "postgres", "-Atc"]
     asks = "select inet_server_addr(), inet_server_port(), inet_client_addr() <> inet_server_addr()"

@@ -7,6 +7,7 @@ PRIMARY, REPLICA, SENTINEL = "10.1.0.1", "10.1.0.2", "10.1.0.3"
 def run(case):
     options = ["--port", 6379, "--save", "", "--protected-mode", "no", "--repl-diskless-sync-delay", 0]
     case.start(f"primary={PRIMARY}", "redis-server", *options)
+    case.capture()
     case.start(f"replica={REPLICA}", "redis-server", *options, "--replicaof", PRIMARY, 6379)
     (case.folder / "sentinel.conf").write_text(
         f"port 6379\nsentinel monitor main {PRIMARY} 6379 1\nsentinel down-after-milliseconds main 1000\n"

@@ -53,6 +53,7 @@ def run(case):
     case.start(f"b={B}", "/usr/bin/python3", "-c", ECHO)
     case.run(f"a={A}", "true")
     case.listens("b", 7)
+    case.capture()
 
     def fault(*words):
         case.landline("--net", case.net, "fault", *" ".join(words).split())

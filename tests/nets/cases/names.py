@@ -37,6 +37,7 @@ def run(case):
     for host, address in HOSTS.items():
         case.start(f"{host}={address}", "sleep", "1000")
     case.until("the hosts are there", lambda: [one for one in case.json("net", "ls") if one["hosts"] == len(HOSTS)])
+    case.capture()
     v6 = {host: addresses(net, "web", host, ", family=socket.AF_INET6")[0] for host in HOSTS}
     net.same("prefix of IPv6", {address[:5] for address in v6.values()}, {"fd6c:"})
 

@@ -14,7 +14,9 @@ def run(case):
     for host, address in HOSTS.items():
         user = case.start(f"{host}={address}", PYTHON, "-c", "import socket, time; s = socket.socket(); print('here', flush=True); time.sleep(999)")
         case.until(f"somebody is on {host}", lambda user=user: "here" in user.text())
+    case.capture()
     answered(case)
+    case.end_capture()  # what traceroute sends is not what the ports promise
     traced(case)
     nobody(case)
     large_and_many(case)
@@ -37,7 +39,7 @@ def answered(case):
     for argv in (["-4", "b"], ["-6", "b"], [HOSTS["b"]], ["127.0.0.1"], ["::1"], ["-4", "a"]):
         text, counts, times = pinged(case, "a", "-c", "3", "-i", "0.01", *argv)
         case.same(f"ping {argv}", counts, (3, 3))
-        case.check(len(times) == 3 and all(0 < t < 20 for t in times), f"ping {argv}: times {times}\n{text}")
+        case.check(len(times) == 3 and all(t > 0 for t in times), f"ping {argv}: times {times}\n{text}")
     text = case.run("a", "ping", "-c", "1", "b")
     case.check(f"from b ({HOSTS['b']})" in text, f"the name of who answers: {text}")
 
