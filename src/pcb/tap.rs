@@ -53,7 +53,7 @@ pub enum Fate {
     Lost = 1,
     /// It comes once more.
     Duplicate = 2,
-    /// With other bytes than it was sent with: those are the ones that are told.
+    /// It arrives with a wrong bit; what is told is as it was sent.
     Corrupted = 3,
 }
 
@@ -308,15 +308,23 @@ pub struct Datagram<'a> {
 
 impl Datagram<'_> {
     /// Tells of it, as a `Datagram` or as the answer that something is `Unreachable`.
-    #[cold]
     pub fn tell(&self, arena: &Arena, kind: Kind, source: &Iov) {
+        self.tell_of(arena, kind, (Fate::Arrives, 0), source);
+    }
+
+    /// The same with what a fault has done to it, and by how much it is late.
+    #[cold]
+    pub fn tell_of(&self, arena: &Arena, kind: Kind, (fate, late_ns): (Fate, u64), source: &Iov) {
+        let event = Event::now(kind, self.protocol, self.from, self.to);
         let event = Event {
+            fate,
+            until_ns: if late_ns == 0 { 0 } else { event.at_ns.saturating_add(late_ns) },
             hops: self.hops,
             class: self.class,
             from_host: self.hosts[0],
             to_host: self.hosts[1],
             peer_pid: self.receiver.map_or(0, |p| pid_of(arena, p)),
-            ..Event::now(kind, self.protocol, self.from, self.to)
+            ..event
         };
         event.tell_with(arena, source);
     }

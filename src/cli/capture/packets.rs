@@ -175,6 +175,9 @@ impl<S: Sink> Packets<S> {
     }
 
     fn open(&mut self, event: &Event) -> io::Result<()> {
+        if self.connections.contains_key(&event.circuit) {
+            return Ok(());
+        }
         let side = event.side;
         let mut c = self.new_connection(event);
         match self.asked.remove(&(event.from, event.to)) {
@@ -189,6 +192,12 @@ impl<S: Sink> Packets<S> {
     }
 
     fn refused(&mut self, event: &Event) -> io::Result<()> {
+        if self.connections.contains_key(&event.circuit) {
+            return self.reset(&reversed(event));
+        }
+        if event.circuit != 0 {
+            self.close(event.circuit);
+        }
         let side = event.side;
         let mut c = self.new_connection(event);
         match self.asked.remove(&(event.from, event.to)) {
@@ -200,24 +209,37 @@ impl<S: Sink> Packets<S> {
         self.segment(&c, 1 - side, Flags { rst: true, ..ACK }, None, EMPTY, None, None)
     }
 
-    /// Takes the connection of an event out; one that was open before the capture began starts where it is now. `None`
-    /// where it is over.
-    fn take(&mut self, event: &Event) -> Option<Connection> {
+    /// Takes the connection of an event out. One that was asked for, and not seen to be made, is made now where the event
+    /// `opens` it; one that was open before the capture began starts where it is now. `None` where it is over.
+    fn take(&mut self, event: &Event, opens: bool) -> io::Result<Option<Connection>> {
         if let Some(known) = self.connections.remove(&event.circuit) {
-            return Some(known);
+            return Ok(Some(known));
         }
         if self.closed.contains(&event.circuit) {
-            return None;
+            return Ok(None);
+        }
+        for asker in [*event, reversed(event)] {
+            if !self.asked.contains_key(&(asker.from, asker.to)) {
+                continue;
+            }
+            if opens {
+                self.open(&asker)?;
+                return Ok(self.connections.remove(&event.circuit));
+            }
+            // It has never come about.
+            self.asked.remove(&(asker.from, asker.to));
+            self.close(event.circuit);
+            return Ok(None);
         }
         let mut c = self.new_connection(event);
         let side = usize::from(event.side);
         (c.ends[side].next, c.ends[1 - side].next) = (event.position, event.answered);
         c.is_open = true;
-        Some(c)
+        Ok(Some(c))
     }
 
     fn data(&mut self, event: &Event, bytes: &[u8]) -> io::Result<()> {
-        let Some(mut c) = self.take(event) else { return Ok(()) };
+        let Some(mut c) = self.take(event, true)? else { return Ok(()) };
         let written = self.segments(&mut c, event, bytes);
         self.connections.insert(event.circuit, c);
         written
@@ -277,7 +299,7 @@ impl<S: Sink> Packets<S> {
     }
 
     fn fin(&mut self, event: &Event) -> io::Result<()> {
-        let Some(mut c) = self.take(event) else { return Ok(()) };
+        let Some(mut c) = self.take(event, false)? else { return Ok(()) };
         let side = usize::from(event.side);
         if c.ends[side].has_finished {
             self.connections.insert(event.circuit, c);
@@ -298,7 +320,7 @@ impl<S: Sink> Packets<S> {
     }
 
     fn reset(&mut self, event: &Event) -> io::Result<()> {
-        let Some(mut c) = self.take(event) else { return Ok(()) };
+        let Some(mut c) = self.take(event, false)? else { return Ok(()) };
         self.gap(&mut c, event)?;
         self.segment(&c, event.side, Flags { rst: true, ..ACK }, None, EMPTY, Some(event), None)?;
         self.close(event.circuit);
@@ -385,6 +407,20 @@ impl<S: Sink> Packets<S> {
         let whole_bytes = ip::packet(&mut self.buffer, from.ip(), to.ip(), protocol, marks, self.serial as u16, parts, len)?;
         let is_loopback = from.ip().is_loopback() || to.ip().is_loopback();
         self.sink.packet(&Packet { at_ns: self.last_ns, bytes: &self.buffer, whole_bytes, from_host, to_host, is_loopback, event, note })
+    }
+}
+
+/// The same as if the other end had done it.
+fn reversed(event: &Event) -> Event {
+    Event {
+        from: event.to,
+        to: event.from,
+        from_host: event.to_host,
+        to_host: event.from_host,
+        side: 1 - event.side,
+        position: event.answered,
+        answered: event.position,
+        ..*event
     }
 }
 

@@ -178,6 +178,18 @@ fn who_is_refused_is_told_so() {
         let seen = packets_of(&[(event(Kind::Syn, 0, is_v6), b""), (event(Kind::Syn, 0, is_v6), b""), (event(Kind::Open, 0, is_v6), b"")]);
         assert_eq!(letters(&seen), [">S", ">S", "<SA", ">A"]);
         assert_eq!(seen[0].sequence, seen[1].sequence);
+        // One that is refused late; one that nobody answers; one that sends before it is seen to be made.
+        let syn = (event(Kind::Syn, 0, is_v6), &b""[..]);
+        let seen = packets_of(&[syn, (event(Kind::Refused, 0, is_v6), b""), (event(Kind::Reset, 1, is_v6), b""), (event(Kind::Fin, 0, is_v6), b"")]);
+        assert_eq!(letters(&seen), [">S", "<AR"]);
+        let seen = packets_of(&[syn, syn, (event(Kind::Reset, 1, is_v6), b""), (event(Kind::Fin, 0, is_v6), b"")]);
+        assert_eq!(letters(&seen), [">S", ">S"]);
+        for (side, data) in [(0, ">A+"), (1, "<A+")] {
+            let sent = (Event { bytes: 2, ..event(Kind::Data, side, is_v6) }, &b"ab"[..]);
+            let seen = packets_of(&[syn, sent, (event(Kind::Open, 0, is_v6), b""), (event(Kind::Refused, 0, is_v6), b"")]);
+            assert_eq!(letters(&seen), [">S", "<SA", ">A", data, "<AR"]);
+            follow(&seen);
+        }
     }
 }
 

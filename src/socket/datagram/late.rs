@@ -4,6 +4,7 @@ use super::send::Mailbox;
 use super::*;
 use crate::net::links::Fate;
 use crate::pcb::reap::Name;
+use crate::pcb::tap;
 use crate::socket::private;
 use crate::transport::direction::late;
 use crate::transport::late::{Late, Post};
@@ -19,9 +20,17 @@ pub fn queue_bytes(sock: Sock) -> u64 {
 }
 
 /// Sends a datagram over the link to its receiver's host. `None` where nothing befalls it; false where the mailbox is gone.
+/// `told` is called, for those who capture it, with what becomes of it and by how much it is late.
 #[cold]
 #[inline(never)]
-pub(super) fn send(sock: Sock, source: &Iov, target: Name, mailbox: &Mailbox, what: (Header, Option<&More>)) -> Option<bool> {
+pub(super) fn send(
+    sock: Sock,
+    source: &Iov,
+    target: Name,
+    mailbox: &Mailbox,
+    what: (Header, Option<&More>),
+    told: impl Fn(tap::Fate, u64),
+) -> Option<bool> {
     let (arena, now) = (sock.arena, now_ns());
     let there = mailbox.pcb.host.load(Ordering::Relaxed);
     let fate = links::datagram_verdict(arena, private::host(sock), there, source.left() as u64, now);
@@ -29,10 +38,15 @@ pub(super) fn send(sock: Sock, source: &Iov, target: Name, mailbox: &Mailbox, wh
     let (due_ns, copy_due_ns, wrong_bit) = match fate {
         None if nothing_waits => return None,
         None => (now, None, None),
-        Some(Fate::Lost) => return Some(true),
+        Some(Fate::Lost) => {
+            told(tap::Fate::Lost, 0);
+            return Some(true);
+        }
         Some(Fate::Comes { due_ns, copy_due_ns: None, wrong_bit: None }) if due_ns <= now && nothing_waits => return None,
         Some(Fate::Comes { due_ns, copy_due_ns, wrong_bit }) => (due_ns, copy_due_ns, wrong_bit),
     };
+    told(if wrong_bit.is_some() { tap::Fate::Corrupted } else { tap::Fate::Arrives }, due_ns.saturating_sub(now));
+    copy_due_ns.into_iter().for_each(|due_ns| told(tap::Fate::Duplicate, due_ns.saturating_sub(now)));
     for due_ns in [Some(due_ns), copy_due_ns].into_iter().flatten() {
         match put(sock, source, mailbox, what, Late { due_ns, wrong_bit }) {
             Ok(true) => {}

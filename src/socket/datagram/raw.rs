@@ -136,19 +136,21 @@ fn of_program<'a>(made: Packet<'a>, bytes: &'a mut [u8]) -> Result<(Packet<'a>, 
 /// lost. Captures are told, but of
 /// what UDP sockets send, of which others tell them. `maker` is the program that has made the packet, if a host has not.
 fn arrival(sock: Sock, hosts: [u32; 2], packet: &Packet, leaves_ns: u64, maker: Option<&Pcb>) -> Option<u64> {
-    if tap::is_on(sock.arena) && (maker.is_none() || sock.pcb.is_raw() || sock.pcb.is_ping()) {
-        tell(sock.arena, hosts, packet, maker);
-    }
-    match links::datagram_verdict(sock.arena, hosts[0], hosts[1], packet.bytes.len() as u64, leaves_ns) {
+    let verdict = links::datagram_verdict(sock.arena, hosts[0], hosts[1], packet.bytes.len() as u64, leaves_ns);
+    let due = match verdict {
         None => Some(leaves_ns),
         Some(Fate::Lost) => None,
         Some(Fate::Comes { due_ns, .. }) => Some(due_ns),
+    };
+    if tap::is_on(sock.arena) && (maker.is_none() || sock.pcb.is_raw() || sock.pcb.is_ping()) {
+        tell(sock.arena, hosts, packet, due, maker);
     }
+    due
 }
 
-/// Tells captures of a packet.
+/// Tells captures of a packet, and when it arrives; `None` where it is lost.
 #[cold]
-fn tell(arena: &Arena, [from_host, to_host]: [u32; 2], packet: &Packet, maker: Option<&Pcb>) {
+fn tell(arena: &Arena, [from_host, to_host]: [u32; 2], packet: &Packet, due: Option<u64>, maker: Option<&Pcb>) {
     // Of UDP the ports are told, and the data alone.
     let (ports, bytes) = match packet.bytes {
         [s0, s1, d0, d1, _, _, _, _, data @ ..] if i32::from(packet.protocol) == libc::IPPROTO_UDP => ([[*s0, *s1], [*d0, *d1]], data),
@@ -159,7 +161,11 @@ fn tell(arena: &Arena, [from_host, to_host]: [u32; 2], packet: &Packet, maker: O
     let kind = if is_refusal { tap::Kind::Unreachable } else { tap::Kind::Datagram };
     let event = Event::now(kind, packet.protocol, Address::new(packet.from, from), Address::new(packet.to, to));
     let (pid, program) = if maker.is_some() { (event.pid, event.program) } else { (0, [0; 16]) };
-    Event { hops: packet.hops, class: packet.class, from_host, to_host, pid, program, ..event }.tell_with(arena, &Parts::new(bytes, &[]).iov());
+    let late_ns = due.unwrap_or(0).saturating_sub(now_ns());
+    let until_ns = if late_ns == 0 { 0 } else { event.at_ns.saturating_add(late_ns) };
+    let fate = if due.is_none() { tap::Fate::Lost } else { tap::Fate::Arrives };
+    let (hops, class) = (packet.hops, packet.class);
+    Event { fate, until_ns, hops, class, from_host, to_host, pid, program, ..event }.tell_with(arena, &Parts::new(bytes, &[]).iov());
 }
 
 /// Carries a packet to its host, and what that answers to where it came from. `body` are the bytes of the packet.

@@ -278,14 +278,17 @@ pub(super) fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_conn
     let header = Header { bytes: bytes as u32, port: known.from.port, hops, class, high: known.from.high, low: known.from.low };
     let more = if mailbox.pcb.has(flag::ASKS) || !known.is_to_from { Some(told::more(mailbox.pcb, mailbox.ring, known.to)) } else { None };
     let has_more = more.is_some();
-    if tap::is_on(sock.arena) && mailbox.is_open() {
-        tell(sock, &known, &mailbox, (hops, class), source);
-    }
+    let told = |fate, late_ns| {
+        if tap::is_on(sock.arena) && mailbox.is_open() {
+            tell(sock, &known, &mailbox, (hops, class), (fate, late_ns), source);
+        }
+    };
     if links::any(sock.arena)
-        && let Some(sent) = late::send(sock, source, target, &mailbox, (header, more.as_ref()))
+        && let Some(sent) = late::send(sock, source, target, &mailbox, (header, more.as_ref()), told)
     {
         return sent.then_some(Ok(bytes));
     }
+    told(tap::Fate::Arrives, 0);
     mailbox.ring.produced.place.store(crowd::place_again(), Ordering::Relaxed);
     let push =
         || record::push_with(mailbox.ring, sock.arena, sock.me(), (header, more.as_ref()), source, mailbox.queue_bytes(), || mailbox.is_open());
@@ -318,14 +321,14 @@ pub(super) fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_conn
 
 /// Tells captures of a datagram that is on its way.
 #[cold]
-fn tell(sock: Sock, known: &Known, mailbox: &Mailbox, (hops, class): (u8, u8), source: &Iov) {
+fn tell(sock: Sock, known: &Known, mailbox: &Mailbox, (hops, class): (u8, u8), fate: (tap::Fate, u64), source: &Iov) {
     // The server of names is on no host.
     let is_answer = sock.pcb.is_private() && socket_private::is_question(sock.arena, known.from);
     let from_host = if is_answer { 0 } else { sock.pcb.host.load(Ordering::Relaxed) };
     let hosts = [from_host, mailbox.pcb.host.load(Ordering::Relaxed)];
     let protocol = tap::protocol_of(sock.pcb, libc::IPPROTO_UDP);
     let datagram = tap::Datagram { protocol, from: known.from, to: known.to, hops, class, hosts, receiver: Some(mailbox.pcb) };
-    datagram.tell(sock.arena, tap::Kind::Datagram, source);
+    datagram.tell_of(sock.arena, tap::Kind::Datagram, fate, source);
 }
 
 /// Several that send to one mailbox take turns, or each would have it to itself for as long as the kernel lets it run.

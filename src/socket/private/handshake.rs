@@ -11,6 +11,7 @@ use crate::net::links::{self, Connect};
 use crate::pcb::Pcb;
 use crate::pcb::circuit::End;
 use crate::pcb::reap::Name;
+use crate::pcb::tap;
 use crate::socket::late::is_connecting;
 use crate::socket::route::PATH_CHANGES;
 use crate::socket::stats::{COUNTERS, add};
@@ -36,6 +37,7 @@ pub(super) fn ask(sock: Sock, to: Address, tries: u32) -> Option<Connect> {
 pub(super) fn connect_late(sock: Sock, to: Address, asked: Connect) -> Result<(), Errno> {
     let ep = make_ends(sock, to)?;
     note(&ep, asked, 0);
+    tell(&ep, tap::Kind::Syn);
     ep.rx.control.late.fetch_or(late::ANSWER | late::KNOCK, Ordering::SeqCst);
     sock.pcb.set(flag::ANCHOR_READY);
     sock.pcb.set_state(State::SynSent);
@@ -130,6 +132,7 @@ pub fn go_on(ep: &Endpoint, now: u64) -> u64 {
                 h.tries.store(0, Ordering::SeqCst);
             }
             tries => {
+                tell(ep, tap::Kind::Syn);
                 let asked = ask(ep.sock, ep.sock.pcb.addresses().remote, tries);
                 note(ep, asked.unwrap_or(Connect::Answered { due_ns: now, accept_ns: now }), tries);
             }
@@ -192,8 +195,16 @@ fn find_listener(ep: &Endpoint) -> bool {
     };
     found.is_some_and(|(listener, l)| {
         let name = anchor_name(arena, listener, Name::of(listener, l).generation);
+        tell(ep, tap::Kind::Open);
         knock(sock, sock.pcb.cookie.load(Ordering::Relaxed), &name).is_ok()
     })
+}
+
+/// Tells those who capture it what becomes of the connection.
+fn tell(ep: &Endpoint, kind: tap::Kind) {
+    if tap::is_on(ep.sock.arena) {
+        tap::connection(ep.sock.arena, ep.link, kind);
+    }
 }
 
 /// Nobody will accept what nobody was told of.
@@ -202,6 +213,9 @@ fn abandon(ep: &Endpoint) {
     // Nothing more is to come.
     ep.rx.produced.end_due_ns.store(1, Ordering::SeqCst);
     if let Some((index, p)) = ep.peer() {
+        if ep.circuit.handshake.refusal.load(Ordering::SeqCst) == libc::ECONNREFUSED as u32 {
+            tell(ep, tap::Kind::Refused);
+        }
         reap::release(ep.sock.arena, Name::of(index, p), End::Reset);
     }
 }
