@@ -65,6 +65,7 @@ def run(case):
         fault("clear")
         part(case, fault, ask)
     fault("clear")
+    from_file(case)
     case.check(ask("print(json.dumps(ms(lambda: echo(connect(), 100000))))")[1], "a clear net echoes")
 
 
@@ -206,3 +207,33 @@ def download(case, fault, ask):
     fault("set --between a b delay 5ms loss 5%")
     case.run("a", "curl", "-sS", "-o", "file", f"http://{B}/file", seconds=60)
     case.same("the file", hashlib.sha256((case.folder / "file").read_bytes()).digest(), hashlib.sha256(data).digest())
+
+
+def from_file(case):
+    """The links of a net file."""
+    net = case.net + "-file"
+    (case.folder / "net.toml").write_text(f"""
+net = "{net}"
+[hosts.a]
+[hosts.b]
+address = "{B}"
+[[programs]]
+name = "server"
+host = "b"
+command = ["/usr/bin/python3", "-m", "http.server", "80"]
+ready = {{ port = 80 }}
+[[programs]]
+name = "client"
+host = "a"
+command = "curl -s -o /dev/null -w '%{{time_connect}}' http://{B}/ > time"
+after = ["server"]
+once = true
+[[links]]
+from = "a"
+to = "b"
+both-ways = true
+delay = "30ms"
+""")
+    case.landline("up", "net.toml", "--until-exit", "client")
+    took = float((case.folder / "time").read_text())
+    case.check(took >= 0.06, f"a connection over the links of a file: {took} s")
