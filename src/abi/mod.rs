@@ -99,6 +99,7 @@ extern "C" fn constructor() {
 extern "C" fn destructor() {
     if let Some(arena) = crate::shm::arena::joined() {
         arena.overlook();
+        crate::shm::arena::leave(arena);
     }
 }
 

@@ -13,7 +13,9 @@ use clap::Args;
 
 use super::target::{self, Refusal};
 use crate::net::hosts;
+use crate::shm::Arena;
 use crate::shm::arena::{self, Place};
+use crate::shm::owner::Me;
 use crate::sys::config;
 
 const LIBRARY: &str = "liblandline.so";
@@ -36,7 +38,8 @@ pub struct Options {
     program: Vec<OsString>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outside {
     /// They are told that the network is unreachable, which is counted
     Deny,
@@ -61,28 +64,40 @@ pub fn run(options: &Options, place: &Place) -> ExitCode {
 
 fn command(options: &Options, place: &Place) -> Result<Command, Refusal> {
     let ours = |why| Refusal::new(OURS, why);
-    let (name, arguments) = options.program.split_first().ok_or_else(|| ours("no program is named".to_owned()))?;
+    if place.net.is_none() && (options.host.is_some() || options.outside.is_some()) {
+        return Err(ours("--host and --outside say something of a private net: --net names it".to_owned()));
+    }
+    // What cannot be started makes no net.
+    let mut command = preloaded(&options.program, place)?;
+    if let Some(net) = &place.net {
+        command.env("LANDLINE_HOST", join(place, net, options).map_err(ours)?);
+    }
+    if options.trace {
+        command.env("LANDLINE_TRACE", "1");
+    }
+    Ok(command)
+}
+
+/// The command that starts a program, given with its arguments, in a net with the library preloaded.
+pub fn preloaded(program: &[OsString], place: &Place) -> Result<Command, Refusal> {
+    let ours = |why| Refusal::new(OURS, why);
+    let (name, arguments) = program.split_first().ok_or_else(|| ours("no program is named".to_owned()))?;
     let program = target::resolve(name)?;
     target::judge(&program)?;
     let library = library().map_err(ours)?;
 
     let mut command = Command::new(&program);
     command.arg0(name).args(arguments).env("LD_PRELOAD", preload(&library, env::var_os("LD_PRELOAD").as_deref()));
-    if options.trace {
-        command.env("LANDLINE_TRACE", "1");
-    }
     if *place != Place::configured() {
         command.env("LANDLINE_DIR", &place.dir);
     }
     if let Some(net) = &place.net {
-        command.env("LANDLINE_NET", net).env("LANDLINE_HOST", join(place, net, options).map_err(ours)?);
-    } else if options.host.is_some() || options.outside.is_some() {
-        return Err(ours("--host and --outside say something of a private net: --net names it".to_owned()));
+        command.env("LANDLINE_NET", net);
     }
     Ok(command)
 }
 
-/// Makes the net, and the host in it; returns the host's name.
+/// Makes the net, and the host in it, and makes this process one of it; returns the host's name.
 fn join(place: &Place, net: &str, options: &Options) -> Result<String, String> {
     let (host, address) = match options.host.as_deref().map(|host| host.split_once('=').unwrap_or((host, ""))) {
         Some((host, "")) => (host, None),
@@ -91,10 +106,19 @@ fn join(place: &Place, net: &str, options: &Options) -> Result<String, String> {
     };
     let arena = arena::ensured(place).map_err(|why| format!("the net {net}: {why}"))?;
     if let Some(outside) = options.outside {
-        arena.header().net.outside.store(u32::from(outside == Outside::Allow), Ordering::Relaxed);
+        set_outside(&arena, outside);
     }
-    hosts::ensure(&arena.lock(), host, address).map_err(|why| format!("the host {host}: {why}"))?;
+    let number = hosts::ensure(&arena.lock(), host, address).map_err(|why| format!("the host {host}: {why}"))?;
+    // The program has this process's number: the net is in use from now on, whether the program ever makes a socket or not.
+    if let Some(me) = Me::get(&arena) {
+        hosts::enlist(&arena, me, number);
+    }
     Ok(host.to_owned())
+}
+
+/// Sets whether programs of the net may reach the real network.
+pub fn set_outside(arena: &Arena, outside: Outside) {
+    arena.header().net.outside.store(u32::from(outside == Outside::Allow), Ordering::Relaxed);
 }
 
 /// Where the library is: as LANDLINE_LIB says, or near the command, built or installed.

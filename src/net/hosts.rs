@@ -6,7 +6,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::shm::arena::TableLock;
 use crate::shm::layout::{HOSTS, Net};
-use crate::shm::{Arena, blocks};
+use crate::shm::owner::Me;
+use crate::shm::{Arena, blocks, owner};
 use crate::sys::config;
 
 /// The most bytes of a host's name (RFC 1123, 2.1).
@@ -211,6 +212,13 @@ pub fn ensure(lock: &TableLock, name: &str, address: Option<IpAddr>) -> Result<u
 #[inline]
 pub fn is_private(arena: &Arena) -> bool {
     arena.header().net.is_private.load(Ordering::Relaxed) == 1
+}
+
+/// Notes of a process of the net on which host it runs: for people who look.
+pub fn enlist(arena: &Arena, me: Me, host: u32) {
+    if let Some(process) = owner::process(arena, me.slot()).filter(|p| p.host.load(Ordering::Relaxed) != host) {
+        process.host.store(host, Ordering::Relaxed);
+    }
 }
 
 /// The host that this process belongs to. It is the same for as long as the process lives.

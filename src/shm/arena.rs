@@ -19,6 +19,9 @@ use crate::sys::signal::Blocked;
 use crate::sys::trace::{Buffer, trace, warn};
 use crate::sys::{Errno, call, config, fault, thread};
 
+mod removal;
+pub use removal::{leave, remove, remove_if_unused};
+
 const MADV_POPULATE_WRITE: c_int = 23;
 const PATH_BYTES: usize = 256;
 
@@ -241,7 +244,11 @@ impl File {
 
 impl Arena {
     fn open(place: &Place, create: bool) -> Result<Arena, &'static str> {
-        let file = File::open(place, create)?;
+        let mut file = File::open(place, create)?;
+        while create && place.net.is_some() && !file.hold() {
+            thread::yield_now();
+            file = File::open(place, create)?;
+        }
         if file.checked_bytes()? == ARENA_BYTES {
             let arena = file.map()?;
             // The first page may never have been given: reading it would be a SIGBUS where there is no room.

@@ -152,6 +152,8 @@ pub struct Net {
     pub epoch: AtomicU64,
     pub hosts: Pool,
     pub links: Pool,
+    /// 1 where it stays although nobody uses it.
+    pub is_kept: AtomicU32,
     pub taps: Taps,
 }
 

@@ -14,7 +14,8 @@ use crate::sys::thread;
 pub struct Process {
     /// 0 where the slot is free.
     pub pid: AtomicU32,
-    _pad: AtomicU32,
+    /// The host of a private net that it belongs to; 0 where that is not known.
+    pub host: AtomicU32,
     /// In clock ticks since boot.
     pub start: AtomicU64,
 }
@@ -73,13 +74,23 @@ pub fn forget() {
 fn register(table: &TableLock) -> Option<Me> {
     let (pid, start) = (thread::pid(), thread::start_time(thread::pid()));
     if SLOT.load(Ordering::Relaxed) == 0 {
-        let slot = free_slot(table)?;
-        let process = process(table.arena, slot)?;
-        process.start.store(start, Ordering::Relaxed);
-        process.pid.store(pid, Ordering::Release);
-        SLOT.store(slot, Ordering::Relaxed);
+        SLOT.store(take_slot(table, pid, start, 0)?, Ordering::Relaxed);
     }
     Some(Me::bootstrap())
+}
+
+/// Makes a process known that has not joined by itself (yet): one that was just started on a host of a private net.
+pub fn introduce(table: &TableLock, pid: u32, host: u32) -> Option<u32> {
+    take_slot(table, pid, thread::start_time(pid), host)
+}
+
+fn take_slot(table: &TableLock, pid: u32, start: u64, host: u32) -> Option<u32> {
+    let slot = free_slot(table)?;
+    let process = process(table.arena, slot)?;
+    process.host.store(host, Ordering::Relaxed);
+    process.start.store(start, Ordering::Relaxed);
+    process.pid.store(pid, Ordering::Release);
+    Some(slot)
 }
 
 fn free_slot(table: &TableLock) -> Option<u32> {

@@ -30,6 +30,11 @@ fn member() -> Option<(&'static Arena, Me)> {
     if is_due && (before == 0 || (1..owner::high(arena)).any(|slot| owner::is_abandoned(arena, slot))) {
         reap::sweep(arena, false);
     }
+    if hosts::is_private(arena)
+        && let Some(host) = hosts::ours(arena)
+    {
+        hosts::enlist(arena, me, host);
+    }
     Some((arena, me))
 }
 
