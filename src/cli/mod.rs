@@ -6,12 +6,15 @@
 mod capture;
 mod gc;
 mod kernel;
+mod links;
 mod man;
+mod net;
 mod output;
 mod run;
 mod ss;
 mod stats;
 mod target;
+mod view;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -59,6 +62,9 @@ enum Command {
     Run(run::Options),
     /// Show the sockets of the net: the PCB table, live
     Ss(ss::Options),
+    /// List private nets, show one, remove one
+    #[command(subcommand)]
+    Net(net::Command),
     /// Show what the net has done since its arena was made
     Stats(Format),
     /// Show what crosses the net, or write it to a file of packets
@@ -124,6 +130,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(&options, &place),
         Command::Ss(options) => output::print(|out| ss::show(out, existing(&place).as_ref(), &options)),
+        Command::Net(command) => net::run(&command, &place),
         Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
         Command::Capture(options) => capture::run(&options, &place),
         Command::Gc(format) => output::print(|out| gc::collect(out, existing(&place).as_ref(), &place, format.json)),

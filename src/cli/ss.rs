@@ -1,6 +1,5 @@
 //! `landline ss`: the PCB table, one line a socket.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -9,10 +8,12 @@ use serde::Serialize;
 
 use super::kernel::{Entry, Sockets};
 use super::output::{self, Output};
+use super::view::{self, View};
+use crate::net::hosts;
 use crate::pcb::block::flag;
-use crate::pcb::circuit::{Circuit, End, Link, circuit};
+use crate::pcb::circuit::{Circuit, End};
 use crate::pcb::{Address, Pcb, State, reap, table};
-use crate::shm::{Arena, owner};
+use crate::shm::Arena;
 use crate::transport::direction::{Direction, Path};
 
 #[derive(Args)]
@@ -48,48 +49,25 @@ struct Row {
     pid: Option<u32>,
     program: Option<String>,
     fd: u32,
-}
-
-/// The process that has a socket.
-#[derive(Clone)]
-struct Process {
-    pid: u32,
-    program: String,
-    is_dead: bool,
-}
-
-impl Process {
-    fn of(arena: &Arena, slot: u32) -> Process {
-        let pid = owner::process(arena, slot).map_or(0, |p| p.pid.load(Ordering::Relaxed));
-        let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        Process { pid, program: program.trim_end().to_owned(), is_dead: owner::is_dead(arena, slot) }
-    }
+    /// Of a private net: where the socket is, and its other end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_host: Option<String>,
 }
 
 /// The table as it is being read.
 struct Reader<'a> {
-    arena: &'a Arena,
+    view: View<'a>,
     kernel: Sockets,
-    processes: HashMap<u32, Process>,
 }
 
-impl<'a> Reader<'a> {
-    fn process(&mut self, slot: u32) -> Process {
-        self.processes.entry(slot).or_insert_with(|| Process::of(self.arena, slot)).clone()
-    }
-
-    /// The circuit of a PCB, and the side of it.
-    fn circuit(&self, pcb: &Pcb) -> Option<(&'a Circuit, usize)> {
-        let link = Link::of(pcb.link.load(Ordering::Acquire))?;
-        let circuit = circuit(self.arena, link.circuit)?;
-        (circuit.generation.load(Ordering::Acquire) == link.generation).then_some((circuit, link.side))
-    }
-
+impl Reader<'_> {
     /// An address; of an AF_UNIX socket its name, or the number of its inode.
     fn address(&self, a: Address, is_v6: bool) -> String {
         match a.inode() {
             Some(inode) => self.kernel.name(inode).map_or_else(|| a.to_string(), str::to_owned),
-            None => address(a, is_v6),
+            None => view::address(a, is_v6),
         }
     }
 
@@ -109,14 +87,14 @@ impl<'a> Reader<'a> {
         if !wanted {
             return None;
         }
-        let process = self.process(pcb.owner.load(Ordering::Relaxed));
+        let process = self.view.owner(pcb);
         // The owner is who used it last: of a shared socket, another process may be left.
-        if process.is_dead && !options.all && !(pcb.has(flag::SHARED) && reap::is_held(self.arena, pcb)) {
+        if process.is_dead && !options.all && !(pcb.has(flag::SHARED) && reap::is_held(self.view.arena, pcb)) {
             return None;
         }
         let is_v6 = pcb.has(flag::INET6);
         let key = pcb.addresses();
-        let circuit = self.circuit(pcb);
+        let circuit = self.view.circuit(pcb);
         let ends = circuit.map(|(c, side)| (c.from_side(side), c.from_side(1 - side)));
         let on_ring = |d: &Direction| d.path() == Path::Ring;
         let path = match ends.map(|(tx, rx)| (on_ring(tx), on_ring(rx))) {
@@ -126,7 +104,7 @@ impl<'a> Reader<'a> {
             Some((false, true)) => "ring rx",
             _ => "kernel",
         };
-        let (is_udp, is_local) = (pcb.has(flag::DATAGRAM), pcb.has(flag::LOCAL));
+        let (is_udp, is_local, is_unix) = (pcb.has(flag::DATAGRAM), pcb.has(flag::LOCAL), view::is_unix(pcb));
         let anchor = self.kernel.get(is_udp, is_v6, &key);
         let (mut recv_q, mut send_q) = anchor.map_or((0, 0), |a| (a.recv_q, a.send_q));
         if let Some((tx, rx)) = ends {
@@ -148,30 +126,26 @@ impl<'a> Reader<'a> {
             _ => anchor.map_or(state.name(), |a| a.state),
         };
         // The other end of an AF_UNIX connection, as far as it is known.
-        let peer = circuit.filter(|_| pcb.is_unix_domain()).and_then(|(c, side)| {
+        let peer = circuit.filter(|_| is_unix).and_then(|(c, side)| {
             let index = c.pcbs[1 - side].load(Ordering::Acquire);
-            Some(crate::pcb::block::pcb(self.arena, index)?.addresses().local)
+            Some(crate::pcb::block::pcb(self.view.arena, index)?.addresses().local)
         });
+        let host = self.view.host_of(pcb);
+        let remote_host = self.view.remote_host(pcb);
         let row = Row {
-            proto: match (pcb.is_unix_domain(), is_udp, is_v6) {
-                _ if is_local => "unixgram",
-                (true, ..) if pcb.has(flag::PACKETS) => "unixseq",
-                (true, ..) => "unix",
-                (_, true, true) => "udp6",
-                (_, true, false) => "udp",
-                (_, false, true) => "tcp6",
-                (_, false, false) => "tcp",
-            },
+            proto: view::proto(pcb),
             state: name,
             recv_q,
             send_q,
             local: self.address(key.local, is_v6),
             remote: if is_local { "*".to_owned() } else { self.address(peer.unwrap_or(key.remote), is_v6) },
             path,
-            why: if is_udp { why_not_mailbox(pcb, circuit.is_some()) } else { why(self.arena, pcb, state, anchor, ends) },
+            why: if is_udp { why_not_mailbox(pcb, circuit.is_some()) } else { why(self.view.arena, pcb, state, anchor, ends) },
             pid: Some(process.pid).filter(|_| !process.is_dead),
             program: Some(process.program).filter(|_| !process.is_dead),
             fd: pcb.fd.load(Ordering::Relaxed),
+            host: self.view.host_name(host).map(str::to_owned),
+            remote_host: remote_host.and_then(|number| self.view.host_name(number)).map(str::to_owned),
         };
         // The entry may have been freed, or given to another socket, meanwhile.
         (pcb.generation.load(Ordering::Acquire) == generation).then_some(row)
@@ -199,15 +173,6 @@ fn state_on_ring(circuit: &Circuit, side: usize) -> &'static str {
     }
 }
 
-/// As ss(8) writes it.
-fn address(a: Address, is_v6: bool) -> String {
-    match (a.port, a.is_any(), is_v6) {
-        (0, true, false) => "0.0.0.0:*".to_owned(),
-        (0, true, true) => "[::]:*".to_owned(),
-        _ => a.to_string(),
-    }
-}
-
 /// Why a socket is on the kernel's path, in one direction or both; `None` if it is not.
 fn why(arena: &Arena, pcb: &Pcb, state: State, anchor: Option<Entry>, ends: Option<(&Direction, &Direction)>) -> Option<&'static str> {
     match state {
@@ -226,7 +191,7 @@ fn why(arena: &Arena, pcb: &Pcb, state: State, anchor: Option<Entry>, ends: Opti
         return Some(if awaits_accept {
             "the other end has not accepted yet"
         } else {
-            match pcb.is_unix_domain() {
+            match view::is_unix(pcb) {
                 true => "no peer in this net: not preloaded, of another user, or not looked for yet",
                 false => "no peer in this net: not preloaded, of another user, or on another machine",
             }
@@ -244,25 +209,41 @@ fn why(arena: &Arena, pcb: &Pcb, state: State, anchor: Option<Entry>, ends: Opti
 }
 
 fn rows(arena: &Arena, options: &Options) -> Vec<Row> {
-    let mut reader = Reader { arena, kernel: Sockets::read(), processes: HashMap::new() };
+    let mut reader = Reader { view: View::of(arena), kernel: Sockets::read() };
     let mut rows: Vec<Row> = table::all(arena).filter_map(|(_, pcb)| reader.row(pcb, options)).collect();
     rows.sort_by_key(|row| row.state != State::Listen.name());
     rows
 }
 
-const HEADER: [&str; 8] = ["Proto", "State", "Recv-Q", "Send-Q", "Local", "Remote", "Path", "PID/Program/FD"];
+/// What a column says.
+type Cell = fn(&Row) -> String;
 
-fn cells(row: Row, with_why: bool) -> Vec<String> {
-    let process = match (row.pid, row.program) {
+const COLUMNS: [(&str, Cell); 8] = [
+    ("Proto", |row| row.proto.to_owned()),
+    ("State", |row| row.state.to_owned()),
+    ("Recv-Q", |row| row.recv_q.to_string()),
+    ("Send-Q", |row| row.send_q.to_string()),
+    ("Local", |row| row.local.clone()),
+    ("Remote", |row| row.remote.clone()),
+    ("Path", |row| row.path.to_owned()),
+    ("PID/Program/FD", |row| match (row.pid, &row.program) {
         (Some(pid), Some(program)) => format!("{pid}/{program}/{}", row.fd),
         _ => "-".to_owned(),
-    };
-    let mut cells =
-        vec![row.proto.into(), row.state.into(), row.recv_q.to_string(), row.send_q.to_string(), row.local, row.remote, row.path.into(), process];
-    if with_why {
-        cells.push(row.why.unwrap_or("").to_owned());
+    }),
+];
+const WHY: (&str, Cell) = ("Why the kernel", |row| row.why.unwrap_or("").to_owned());
+/// In a private net, each before the address that it goes with.
+const HOST: (&str, Cell) = ("Host", |row| row.host.clone().unwrap_or_else(|| "-".to_owned()));
+const REMOTE_HOST: (&str, Cell) = ("Remote host", |row| row.remote_host.clone().unwrap_or_else(|| "-".to_owned()));
+
+fn columns(with_hosts: bool, with_why: bool) -> Vec<(&'static str, Cell)> {
+    let mut columns = COLUMNS.to_vec();
+    if with_hosts {
+        columns.insert(5, REMOTE_HOST);
+        columns.insert(4, HOST);
     }
-    cells
+    columns.extend(with_why.then_some(WHY));
+    columns
 }
 
 pub fn show(out: &mut Output, arena: Option<&Arena>, options: &Options) -> io::Result<()> {
@@ -270,8 +251,9 @@ pub fn show(out: &mut Output, arena: Option<&Arena>, options: &Options) -> io::R
     if options.json {
         return output::json(out, &rows);
     }
-    let header: Vec<&str> = HEADER.into_iter().chain(options.why.then_some("Why the kernel")).collect();
-    output::table(out, &header, &[2, 3], rows.into_iter().map(|row| cells(row, options.why)).collect())
+    let columns = columns(arena.is_some_and(hosts::is_private), options.why);
+    let header: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    output::table(out, &header, &[2, 3], rows.iter().map(|row| columns.iter().map(|(_, cell)| cell(row)).collect()).collect())
 }
 
 #[cfg(test)]
@@ -284,12 +266,5 @@ mod tests {
         let mut out = Vec::new();
         show(&mut out, None, &options).expect("memory takes everything");
         assert_eq!(out, b"[]\n");
-    }
-
-    #[test]
-    fn addresses_are_written_as_ss_does() {
-        let any = Address::default();
-        let server = Address::new([0, 0, 0, 0].into(), 80);
-        assert_eq!([address(any, false), address(any, true), address(server, false)], ["0.0.0.0:*", "[::]:*", "0.0.0.0:80"]);
     }
 }
