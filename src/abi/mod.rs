@@ -99,7 +99,7 @@ extern "C" fn constructor() {
 extern "C" fn destructor() {
     if let Some(arena) = crate::shm::arena::joined() {
         arena.overlook();
-        crate::shm::arena::leave(arena);
+        crate::shm::arena::leave(arena, &crate::shm::arena::Place::configured());
     }
 }
 

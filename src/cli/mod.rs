@@ -14,6 +14,7 @@ mod run;
 mod ss;
 mod stats;
 mod target;
+mod up;
 mod view;
 
 use std::io::Write;
@@ -62,6 +63,8 @@ enum Command {
     Run(run::Options),
     /// Show the sockets of the net: the PCB table, live
     Ss(ss::Options),
+    /// Bring up a private net as a file describes it: hosts, programs, links
+    Up(up::Options),
     /// List private nets, show one, remove one
     #[command(subcommand)]
     Net(net::Command),
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(options) => run::run(&options, &place),
         Command::Ss(options) => output::print(|out| ss::show(out, existing(&place).as_ref(), &options)),
+        Command::Up(options) => up::up(&options, &place),
         Command::Net(command) => net::run(&command, &place),
         Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
         Command::Capture(options) => capture::run(&options, &place),

@@ -2,13 +2,13 @@
 //! socket, and what flows between two of them.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use crate::net::hosts;
 use crate::pcb::block::{flag, pcb};
 use crate::pcb::circuit::{Circuit, Link, circuit};
-use crate::pcb::{Address, Pcb, table};
+use crate::pcb::{Address, Pcb, State, table};
 use crate::shm::{Arena, owner};
 use crate::transport::direction::Path;
 
@@ -68,15 +68,12 @@ impl<'a> View<'a> {
     }
 
     /// The number of the host that a socket belongs to, or else its process; 0 in the machine's own net.
-    pub fn host_of(&mut self, pcb: &Pcb) -> u32 {
-        match pcb.host.load(Ordering::Relaxed) {
-            0 => self.owner(pcb).host,
-            number => number,
-        }
+    pub fn host_of(&self, pcb: &Pcb) -> u32 {
+        host_of(self.arena, pcb)
     }
 
     /// The number of the host at a socket's other end, as far as the addresses tell.
-    pub fn remote_host(&mut self, pcb: &Pcb) -> Option<u32> {
+    pub fn remote_host(&self, pcb: &Pcb) -> Option<u32> {
         let remote = pcb.addresses().remote;
         if !hosts::is_private(self.arena) || remote.port == 0 || is_unix(pcb) {
             return None;
@@ -93,6 +90,30 @@ impl<'a> View<'a> {
         let circuit = circuit(self.arena, link.circuit)?;
         (circuit.generation.load(Ordering::Acquire) == link.generation).then_some((circuit, link.side))
     }
+}
+
+fn host_of(arena: &Arena, pcb: &Pcb) -> u32 {
+    match pcb.host.load(Ordering::Relaxed) {
+        0 => owner::process(arena, pcb.owner.load(Ordering::Relaxed)).map_or(0, |p| p.host.load(Ordering::Relaxed)),
+        number => number,
+    }
+}
+
+/// Whether a socket waits for connections, or for datagrams of anybody.
+pub fn listens(pcb: &Pcb) -> bool {
+    let is_bound = || pcb.addresses().local.port != 0 && pcb.addresses().remote.port == 0;
+    match pcb.state() {
+        State::Listen => true,
+        State::Free | State::Gone => false,
+        _ => pcb.has(flag::DATAGRAM) && !is_unix(pcb) && is_bound(),
+    }
+}
+
+/// Every host and port at which a live process listens.
+pub fn ports(arena: &Arena) -> HashSet<(u32, u16)> {
+    let is_held = |pcb: &Pcb| pcb.has(flag::SHARED) || !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed));
+    let those = table::all(arena).filter(|(_, pcb)| listens(pcb) && !is_unix(pcb) && is_held(pcb));
+    those.map(|(_, pcb)| (host_of(arena, pcb), pcb.addresses().local.port)).collect()
 }
 
 /// Whether a socket is of AF_UNIX for its program, not only beneath.

@@ -88,7 +88,7 @@ fn chosen(name: Option<&str>, place: &Place) -> Result<Place, String> {
 }
 
 /// Live processes in words: `12/redis-server, 13/nginx`.
-fn in_words(processes: &[Process]) -> String {
+pub fn in_words(processes: &[Process]) -> String {
     comma(processes.iter().map(|p| format!("{}/{}", p.pid, p.program)))
 }
 

@@ -16,7 +16,7 @@ use crate::cli::stats::file_bytes;
 use crate::cli::view::{self, View};
 use crate::net::hosts;
 use crate::pcb::block::flag;
-use crate::pcb::{State, table};
+use crate::pcb::{Pcb, table};
 use crate::shm::Arena;
 use crate::shm::arena::{self, Place};
 
@@ -38,16 +38,16 @@ pub struct Format {
 #[derive(Serialize, Default)]
 pub struct Net {
     pub name: String,
-    file: String,
-    age_s: f64,
-    outside: &'static str,
-    refused: u64,
-    seed: u64,
-    memory_bytes: u64,
+    pub file: String,
+    pub age_s: f64,
+    pub outside: &'static str,
+    pub refused: u64,
+    pub seed: u64,
+    pub memory_bytes: u64,
     pub hosts: Vec<Host>,
     pub connections: Vec<Connections>,
     /// Live processes whose host is not known.
-    elsewhere: Vec<Process>,
+    pub elsewhere: Vec<Process>,
 }
 
 #[derive(Serialize, Default)]
@@ -57,11 +57,11 @@ pub struct Host {
     pub v6: String,
     pub processes: Vec<Process>,
     pub listeners: Vec<Listener>,
-    sent_bytes: u64,
-    got_bytes: u64,
-    refused: u64,
+    pub sent_bytes: u64,
+    pub got_bytes: u64,
+    pub refused: u64,
     #[serde(skip)]
-    number: u32,
+    pub number: u32,
 }
 
 #[derive(Serialize)]
@@ -140,12 +140,8 @@ impl Net {
 
 /// Every listening socket whose process lives, with the number of its host.
 fn listeners(view: &mut View) -> Vec<(u32, Listener)> {
-    let waits = |pcb: &crate::pcb::Pcb| match pcb.state() {
-        State::Listen => true,
-        state => state != State::Gone && pcb.has(flag::DATAGRAM) && pcb.addresses().remote.port == 0 && pcb.addresses().local.port != 0,
-    };
-    let those: Vec<_> = table::all(view.arena).filter(|(_, pcb)| waits(pcb) && !view::is_unix(pcb)).collect();
-    let listener = |(_, pcb): (u32, &crate::pcb::Pcb)| {
+    let those: Vec<_> = table::all(view.arena).filter(|(_, pcb)| view::listens(pcb) && !view::is_unix(pcb)).collect();
+    let listener = |(_, pcb): (u32, &Pcb)| {
         let (owner, local) = (view.owner(pcb), pcb.addresses().local);
         let process = Some(&owner).filter(|p| !p.is_dead);
         if process.is_none() && !pcb.has(flag::SHARED) {
@@ -216,7 +212,7 @@ fn text(out: &mut Output, net: &Net) -> io::Result<()> {
     };
     output::table(out, &["Host", "IPv4", "IPv6", "Processes", "Listens"], &[], net.hosts.iter().map(host).collect())?;
     if !net.elsewhere.is_empty() {
-        writeln!(out, "\nOf no host yet: {}", comma(net.elsewhere.iter().map(|p| format!("{}/{}", p.pid, p.program))))?;
+        writeln!(out, "\nOf no host: {}", comma(net.elsewhere.iter().map(|p| format!("{}/{}", p.pid, p.program))))?;
     }
     if net.connections.is_empty() {
         return Ok(());

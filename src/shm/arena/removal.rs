@@ -121,12 +121,13 @@ pub fn remove(place: &Place) -> Result<(), &'static str> {
     file.unlink(place)
 }
 
-/// This process ends: with its last user a private net goes.
-pub fn leave(arena: &'static Arena) {
+/// This process has nothing to do with the net any more, or ends: with its last user a private net goes. The arena is empty
+/// memory from now on.
+pub fn leave(arena: &Arena, place: &Place) {
     let is_private = arena.header().net.is_private.load(Ordering::Relaxed) == 1;
     if is_private && !is_confined() && !arena.has_others() {
         arena.vanish();
-        let _ = remove_if_unused(&Place::configured());
+        let _ = remove_if_unused(place);
     }
 }
 
