@@ -14,6 +14,7 @@ mod run;
 mod ss;
 mod stats;
 mod target;
+mod top;
 mod up;
 mod view;
 
@@ -68,6 +69,8 @@ enum Command {
     /// List private nets, show one, remove one
     #[command(subcommand)]
     Net(net::Command),
+    /// Show who talks to whom, renewed each second; keys: h hosts, p programs, q quit
+    Top(top::Options),
     /// Show what the net has done since its arena was made
     Stats(Format),
     /// Show what crosses the net, or write it to a file of packets
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Ss(options) => output::print(|out| ss::show(out, existing(&place).as_ref(), &options)),
         Command::Up(options) => up::up(&options, &place),
         Command::Net(command) => net::run(&command, &place),
+        Command::Top(options) => top::top(&options, &place),
         Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
         Command::Capture(options) => capture::run(&options, &place),
         Command::Gc(format) => output::print(|out| gc::collect(out, existing(&place).as_ref(), &place, format.json)),

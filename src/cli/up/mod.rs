@@ -22,6 +22,7 @@ use crate::shm::arena::{self, Place};
 use crate::shm::{Arena, owner};
 use children::Signals;
 use file::File;
+pub use file::duration_argument;
 use supervisor::{Goal, Supervisor};
 use tell::{Form, Log, Teller};
 
@@ -36,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
     /// End all after so long
-    #[arg(long = "for", value_name = "SECONDS", value_parser = file::duration_argument)]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = duration_argument)]
     lasting: Option<Duration>,
     /// End all when this program ends, with its status
     #[arg(long, value_name = "PROGRAM")]
