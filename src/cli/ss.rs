@@ -48,7 +48,7 @@ struct Row {
     why: Option<&'static str>,
     pid: Option<u32>,
     program: Option<String>,
-    fd: u32,
+    fd: Option<u32>,
     /// Of a private net: where the socket is, and its other end.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
@@ -102,6 +102,7 @@ impl Reader<'_> {
             Some((true, true)) => "ring",
             Some((true, false)) => "ring tx",
             Some((false, true)) => "ring rx",
+            _ if pcb.is_private() => "-",
             _ => "kernel",
         };
         let (is_udp, is_local, is_unix) = (pcb.has(flag::DATAGRAM), pcb.has(flag::LOCAL), view::is_unix(pcb));
@@ -113,6 +114,9 @@ impl Reader<'_> {
                     *queue = direction.queued().unwrap_or(0);
                 }
             }
+        }
+        if pcb.is_private() && state == State::Listen {
+            (recv_q, send_q) = (pcb.count_waiting().into(), pcb.backlog.load(Ordering::Relaxed).into());
         }
         let name = match circuit {
             Some((c, side)) if path == "ring" => state_on_ring(c, side),
@@ -130,6 +134,9 @@ impl Reader<'_> {
             let index = c.pcbs[1 - side].load(Ordering::Acquire);
             Some(crate::pcb::block::pcb(self.view.arena, index)?.addresses().local)
         });
+        // A private net's connection that nobody has accepted yet is no process's.
+        let is_accepted = pcb.listener.load(Ordering::Relaxed) == 0;
+        let has_process = !process.is_dead && is_accepted;
         let host = self.view.host_of(pcb);
         let remote_host = self.view.remote_host(pcb);
         let row = Row {
@@ -141,9 +148,9 @@ impl Reader<'_> {
             remote: if is_local { "*".to_owned() } else { self.address(peer.unwrap_or(key.remote), is_v6) },
             path,
             why: if is_udp { why_not_mailbox(pcb, circuit.is_some()) } else { why(self.view.arena, pcb, state, anchor, ends) },
-            pid: Some(process.pid).filter(|_| !process.is_dead),
-            program: Some(process.program).filter(|_| !process.is_dead),
-            fd: pcb.fd.load(Ordering::Relaxed),
+            pid: Some(process.pid).filter(|_| has_process),
+            program: Some(process.program).filter(|_| has_process),
+            fd: Some(pcb.fd.load(Ordering::Relaxed)).filter(|_| is_accepted),
             host: self.view.host_name(host).map(str::to_owned),
             remote_host: remote_host.and_then(|number| self.view.host_name(number)).map(str::to_owned),
         };
@@ -176,6 +183,7 @@ fn state_on_ring(circuit: &Circuit, side: usize) -> &'static str {
 /// Why a socket is on the kernel's path, in one direction or both; `None` if it is not.
 fn why(arena: &Arena, pcb: &Pcb, state: State, anchor: Option<Entry>, ends: Option<(&Direction, &Direction)>) -> Option<&'static str> {
     match state {
+        State::Listen | State::Established if pcb.is_private() => return None,
         State::Listen => return Some("listens: connection requests are the kernel's"),
         State::Closed | State::Free => return Some("not connected"),
         State::Gone => return Some("closed"),
@@ -227,7 +235,7 @@ const COLUMNS: [(&str, Cell); 8] = [
     ("Remote", |row| row.remote.clone()),
     ("Path", |row| row.path.to_owned()),
     ("PID/Program/FD", |row| match (row.pid, &row.program) {
-        (Some(pid), Some(program)) => format!("{pid}/{program}/{}", row.fd),
+        (Some(pid), Some(program)) => format!("{pid}/{program}/{}", row.fd.unwrap_or(0)),
         _ => "-".to_owned(),
     }),
 ];

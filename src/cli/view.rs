@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use crate::net::hosts;
-use crate::pcb::block::{flag, pcb};
+use crate::pcb::block::{facade, flag, pcb};
 use crate::pcb::circuit::{Circuit, Link, circuit};
 use crate::pcb::{Address, Pcb, State, table};
 use crate::shm::{Arena, owner};
@@ -101,7 +101,8 @@ fn host_of(arena: &Arena, pcb: &Pcb) -> u32 {
 
 /// Whether a socket waits for connections, or for datagrams of anybody.
 pub fn listens(pcb: &Pcb) -> bool {
-    let is_bound = || pcb.addresses().local.port != 0 && pcb.addresses().remote.port == 0;
+    // In a private net a socket that only sends has a port as well.
+    let is_bound = || pcb.addresses().local.port != 0 && pcb.addresses().remote.port == 0 && (!pcb.is_private() || pcb.shows(facade::BOUND));
     match pcb.state() {
         State::Listen => true,
         State::Free | State::Gone => false,
@@ -118,7 +119,7 @@ pub fn ports(arena: &Arena) -> HashSet<(u32, u16)> {
 
 /// Whether a socket is of AF_UNIX for its program, not only beneath.
 pub fn is_unix(pcb: &Pcb) -> bool {
-    pcb.has(flag::UNIX | flag::LOCAL) && pcb.facade.load(Ordering::Relaxed) == 0
+    pcb.has(flag::UNIX | flag::LOCAL) && !pcb.is_private()
 }
 
 /// What a socket is, as `landline ss` writes it.

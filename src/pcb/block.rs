@@ -304,6 +304,11 @@ impl Pcb {
         self.waiting.load(Ordering::Acquire) as i32 > 0
     }
 
+    /// How many do.
+    pub fn count_waiting(&self) -> u32 {
+        (self.waiting.load(Ordering::Acquire) as i32).max(0) as u32
+    }
+
     /// Whether any of the facade's `bits` is set.
     pub fn shows(&self, bits: u32) -> bool {
         self.facade.load(Ordering::Acquire) & bits != 0

@@ -77,7 +77,9 @@ struct Shape {
 
 const LINE: f64 = 16.0;
 const LETTER: f64 = 7.2;
-const GAP: f64 = 70.0;
+/// Between boxes, for what is written on arrows.
+const GAP: f64 = 160.0;
+const MARGIN: f64 = 50.0;
 
 impl Shape {
     fn of(lines: &[String]) -> Shape {
@@ -104,24 +106,28 @@ fn place_on_circle(shapes: &mut [Shape]) -> Point {
         1 => 0.0,
         _ => (chord / 2.0 / (TAU / 2.0 / n as f64).sin()).max(120.0),
     };
-    let margin = 30.0;
-    let middle = (radius + width + margin, radius + height + margin + LINE);
     for (i, shape) in shapes.iter_mut().enumerate() {
         let angle = TAU * (i as f64 / n as f64 - 0.25);
-        shape.at = (middle.0 + radius * angle.cos(), middle.1 + radius * angle.sin());
+        shape.at = (radius * angle.cos(), radius * angle.sin());
     }
-    (2.0 * middle.0, 2.0 * middle.1)
+    let least = |of: fn(&Shape) -> f64| shapes.iter().map(of).fold(f64::INFINITY, f64::min);
+    let (left, top) = (least(|s| s.at.0 - s.half.0) - MARGIN, least(|s| s.at.1 - s.half.1) - MARGIN);
+    for shape in shapes.iter_mut() {
+        shape.at = (shape.at.0 - left, shape.at.1 - top);
+    }
+    let most = |of: fn(&Shape) -> f64| shapes.iter().map(of).fold(0.0, f64::max);
+    (most(|s| s.at.0 + s.half.0) + MARGIN, most(|s| s.at.1 + s.half.1) + MARGIN)
 }
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Lines of text around a point, the first in bold where it is a heading.
-fn text(out: &mut Output, (x, y): Point, lines: &[String], class: &str) -> io::Result<()> {
+/// Lines of text around a point: of one class the first, of another the rest.
+fn text(out: &mut Output, (x, y): Point, lines: &[String], classes: [&str; 2]) -> io::Result<()> {
     let first = y - (lines.len() as f64 - 1.0) * LINE / 2.0 + 4.0;
     for (i, line) in lines.iter().enumerate() {
-        let class = if i == 0 { class } else { "small" };
+        let class = classes[i.min(1)];
         writeln!(out, r#"<text class="{class}" x="{x:.1}" y="{:.1}">{}</text>"#, first + i as f64 * LINE, escaped(line))?;
     }
     Ok(())
@@ -145,15 +151,17 @@ pub fn svg(out: &mut Output, net: &Net) -> io::Result<()> {
     writeln!(out, r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}">"#)?;
     writeln!(out, "<title>{}</title>\n{STYLE}", escaped(&net.name))?;
     let edges = edges(net);
-    for edge in &edges {
-        let (d, label) = curve(shapes[edge.ends[0]], shapes[edge.ends[1]]);
+    let curves: Vec<(String, Point)> = edges.iter().map(|edge| curve(shapes[edge.ends[0]], shapes[edge.ends[1]])).collect();
+    for (d, _) in &curves {
         writeln!(out, r#"<path d="{d}" marker-end="url(#end)"/>"#)?;
-        text(out, label, &edge.labels, "label")?;
     }
     for (shape, lines) in shapes.iter().zip(&boxes) {
         let ((x, y), (w, h)) = (shape.at, shape.half);
         writeln!(out, r#"<rect x="{:.1}" y="{:.1}" width="{:.1}" height="{:.1}" rx="7"/>"#, x - w, y - h, 2.0 * w, 2.0 * h)?;
-        text(out, shape.at, lines, "name")?;
+        text(out, shape.at, lines, ["name", "small"])?;
+    }
+    for (edge, (_, label)) in edges.iter().zip(&curves) {
+        text(out, *label, &edge.labels, ["label", "label"])?;
     }
     writeln!(out, "</svg>")
 }
@@ -170,8 +178,10 @@ fn curve(from: Shape, to: Shape) -> (String, Point) {
     let bend = 0.12;
     let turn = (a.0 + (b.0 - a.0) / 2.0 - (b.1 - a.1) * bend, a.1 + (b.1 - a.1) / 2.0 + (b.0 - a.0) * bend);
     let (start, end) = (from.edge_towards(turn), to.edge_towards(turn));
-    // The curve comes halfway to where it turns.
-    let label = ((start.0 + end.0) / 4.0 + turn.0 / 2.0, (start.1 + end.1) / 4.0 + turn.1 / 2.0);
+    // Not in the middle, where arrows cross.
+    let t = 0.38;
+    let along = |a: f64, turn: f64, b: f64| (1.0 - t) * (1.0 - t) * a + 2.0 * t * (1.0 - t) * turn + t * t * b;
+    let label = (along(start.0, turn.0, end.0), along(start.1, turn.1, end.1));
     (format!("M{:.1},{:.1} Q{:.1},{:.1} {:.1},{:.1}", start.0, start.1, turn.0, turn.1, end.0, end.1), label)
 }
 
