@@ -13,9 +13,9 @@ use clap::Args;
 
 use super::target::{self, Refusal};
 use crate::net::hosts;
-use crate::shm::Arena;
 use crate::shm::arena::{self, Place};
 use crate::shm::owner::Me;
+use crate::shm::{Arena, owner};
 use crate::sys::config;
 
 const LIBRARY: &str = "liblandline.so";
@@ -110,9 +110,8 @@ fn join(place: &Place, net: &str, options: &Options) -> Result<String, String> {
     }
     let number = hosts::ensure(&arena.lock(), host, address).map_err(|why| format!("the host {host}: {why}"))?;
     // The program has this process's number: the net is in use from now on, whether the program ever makes a socket or not.
-    if let Some(me) = Me::get(&arena) {
-        hosts::enlist(&arena, me, number);
-    }
+    owner::be_on_host(&arena, number);
+    Me::get(&arena);
     Ok(host.to_owned())
 }
 

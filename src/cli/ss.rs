@@ -12,7 +12,7 @@ use super::view::{self, View};
 use crate::net::hosts;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::{Circuit, End};
-use crate::pcb::{Address, Pcb, State, reap, table};
+use crate::pcb::{Address, Pcb, State, table};
 use crate::shm::Arena;
 use crate::transport::direction::{Direction, Path};
 
@@ -88,8 +88,7 @@ impl Reader<'_> {
             return None;
         }
         let process = self.view.owner(pcb);
-        // The owner is who used it last: of a shared socket, another process may be left.
-        if process.is_dead && !options.all && !(pcb.has(flag::SHARED) && reap::is_held(self.view.arena, pcb)) {
+        if !options.all && !view::is_held(self.view.arena, pcb) {
             return None;
         }
         let is_v6 = pcb.has(flag::INET6);

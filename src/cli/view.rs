@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::net::hosts;
 use crate::pcb::block::{facade, flag, pcb};
 use crate::pcb::circuit::{Circuit, Link, circuit};
-use crate::pcb::{Address, Pcb, State, table};
+use crate::pcb::{Address, Pcb, State, reap, table};
 use crate::shm::{Arena, owner};
 use crate::transport::direction::Path;
 
@@ -55,8 +55,8 @@ impl<'a> View<'a> {
 
     /// Every live process, once.
     pub fn processes(&mut self) -> Vec<Process> {
-        let live = (1..owner::high(self.arena)).map(|slot| self.process(slot)).filter(|p| p.pid != 0 && !p.is_dead);
-        let mut live: Vec<Process> = live.collect();
+        let slots = (1..owner::high(self.arena)).filter(|&slot| owner::is_alive(self.arena, slot));
+        let mut live: Vec<Process> = slots.map(|slot| self.process(slot)).collect();
         // A program that another was started as, or that has executed another, has two slots.
         live.sort_by_key(|p| (p.pid, Reverse(p.host)));
         live.dedup_by_key(|p| p.pid);
@@ -110,10 +110,14 @@ pub fn listens(pcb: &Pcb) -> bool {
     }
 }
 
+/// Whether a live process has the socket. The owner is who used it last: of a shared one another may be left.
+pub fn is_held(arena: &Arena, pcb: &Pcb) -> bool {
+    owner::is_alive(arena, pcb.owner.load(Ordering::Relaxed)) || (pcb.has(flag::SHARED) && reap::is_held(arena, pcb))
+}
+
 /// Every host and port at which a live process listens.
 pub fn ports(arena: &Arena) -> HashSet<(u32, u16)> {
-    let is_held = |pcb: &Pcb| pcb.has(flag::SHARED) || !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed));
-    let those = table::all(arena).filter(|(_, pcb)| listens(pcb) && !is_unix(pcb) && is_held(pcb));
+    let those = table::all(arena).filter(|(_, pcb)| listens(pcb) && !is_unix(pcb) && is_held(arena, pcb));
     those.map(|(_, pcb)| (host_of(arena, pcb), pcb.addresses().local.port)).collect()
 }
 

@@ -6,7 +6,6 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::shm::arena::TableLock;
 use crate::shm::layout::{HOSTS, Net};
-use crate::shm::owner::Me;
 use crate::shm::{Arena, blocks, owner};
 use crate::sys::config;
 
@@ -214,13 +213,6 @@ pub fn is_private(arena: &Arena) -> bool {
     arena.header().net.is_private.load(Ordering::Relaxed) == 1
 }
 
-/// Notes of a process of the net on which host it runs: for people who look.
-pub fn enlist(arena: &Arena, me: Me, host: u32) {
-    if let Some(process) = owner::process(arena, me.slot()).filter(|p| p.host.load(Ordering::Relaxed) != host) {
-        process.host.store(host, Ordering::Relaxed);
-    }
-}
-
 /// The host that this process belongs to. It is the same for as long as the process lives.
 pub fn ours(arena: &Arena) -> Option<u32> {
     static OURS: AtomicU32 = AtomicU32::new(0);
@@ -230,6 +222,7 @@ pub fn ours(arena: &Arena) -> Option<u32> {
             let known = by_name(arena, name).map(|(number, _)| number);
             let number = known.or_else(|| ensure(&arena.lock(), name, None).ok())?;
             OURS.store(number, Ordering::Relaxed);
+            owner::be_on_host(arena, number);
             Some(number)
         }
         number => Some(number),

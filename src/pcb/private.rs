@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{Pcb, State, facade, flag, pcb};
 use super::key::{Address, Key};
+use super::reap::{self, Name};
 use super::table::{self, Chain};
 use crate::shm::Arena;
 use crate::shm::arena::TableLock;
@@ -142,6 +143,16 @@ pub fn bind(lock: &TableLock, index: u32, local: Address) -> Result<Address, InU
     };
     set_addresses(lock, index, Key { local, remote: p.addresses().remote });
     Ok(local)
+}
+
+/// Releases the sockets at a port of a host that no process has any more: nobody else may have noticed the end of one that
+/// several processes had. True where there were such.
+pub fn release_dead(arena: &Arena, index: u32, port: u16) -> bool {
+    let Some(p) = pcb(arena, index) else { return false };
+    let others = sockets_at(arena, p.host.load(Ordering::Relaxed), port).filter(|&(other, _)| other != index);
+    let dead: Vec<_> = others.filter(|(_, q)| !reap::is_held_by_any(arena, q)).map(|(i, q)| (Name::of(i, q), reap::how_it_ended(arena, q))).collect();
+    dead.iter().for_each(|(name, how)| reap::release(arena, *name, *how));
+    !dead.is_empty()
 }
 
 fn free_port(arena: &Arena, index: u32, wanted: Bound) -> Option<Address> {

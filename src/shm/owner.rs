@@ -27,6 +27,18 @@ const _: () = assert!(size_of::<Process>() as u64 == OWNERS.entry_bytes);
 /// The calling process's slot; 0 before it has one.
 static SLOT: AtomicU32 = AtomicU32::new(0);
 
+/// The host of a private net that this process belongs to; 0 in the host net, and before that is known. The children of a
+/// fork have the same.
+static HOST: AtomicU32 = AtomicU32::new(0);
+
+/// Notes on which host of a private net this process runs.
+pub fn be_on_host(arena: &Arena, host: u32) {
+    HOST.store(host, Ordering::Relaxed);
+    if let Some(process) = process(arena, SLOT.load(Ordering::Relaxed)) {
+        process.host.store(host, Ordering::Relaxed);
+    }
+}
+
 /// The calling thread as an owner.
 #[derive(Clone, Copy)]
 pub struct Me(Owner);
@@ -74,7 +86,7 @@ pub fn forget() {
 fn register(table: &TableLock) -> Option<Me> {
     let (pid, start) = (thread::pid(), thread::start_time(thread::pid()));
     if SLOT.load(Ordering::Relaxed) == 0 {
-        SLOT.store(take_slot(table, pid, start, 0)?, Ordering::Relaxed);
+        SLOT.store(take_slot(table, pid, start, HOST.load(Ordering::Relaxed))?, Ordering::Relaxed);
     }
     Some(Me::bootstrap())
 }
@@ -122,6 +134,12 @@ pub fn is_dead(arena: &Arena, slot: u32) -> bool {
     // 0 is not known: to us, or to a process that has no /proc.
     let known = p.start.load(Ordering::Relaxed);
     start != 0 && known != 0 && start != known
+}
+
+/// Whether the process in `slot` has not ended: neither gone nor waiting for its parent to ask what became of it.
+pub fn is_alive(arena: &Arena, slot: u32) -> bool {
+    let pid = process(arena, slot).map_or(0, |p| p.pid.load(Ordering::Acquire));
+    pid != 0 && thread::will_run(pid, pid) && !is_dead(arena, slot)
 }
 
 /// The quick half of `is_dead`: whether the pid is gone.

@@ -23,17 +23,17 @@ const SWEEP_EVERY_NS: u64 = 100_000_000;
 /// The calling process as a member of the arena. The first time, and now and then, it also buries the dead.
 fn member() -> Option<(&'static Arena, Me)> {
     let arena = arena()?;
+    let is_private = hosts::is_private(arena);
+    if is_private {
+        // It is noted where this process is, before it is known to others.
+        hosts::ours(arena);
+    }
     // A private net has no other way.
-    let me = if hosts::is_private(arena) { Me::wait(arena) } else { Me::get(arena) }?;
+    let me = if is_private { Me::wait(arena) } else { Me::get(arena) }?;
     let (now, before) = (now_ns(), SWEPT_NS.load(Ordering::Relaxed));
     let is_due = now - before > SWEEP_EVERY_NS && SWEPT_NS.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
     if is_due && (before == 0 || (1..owner::high(arena)).any(|slot| owner::is_abandoned(arena, slot))) {
         reap::sweep(arena, false);
-    }
-    if hosts::is_private(arena)
-        && let Some(host) = hosts::ours(arena)
-    {
-        hosts::enlist(arena, me, host);
     }
     Some((arena, me))
 }

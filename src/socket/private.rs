@@ -9,6 +9,7 @@ use super::handle::Sock;
 use super::{datagram, end, life};
 use crate::net::{dns, hosts};
 use crate::pcb::block::{State, facade, flag};
+use crate::pcb::private::InUse;
 use crate::pcb::{Address, Key, private, reap, table};
 use crate::shm::Arena;
 use crate::shm::arena::TableLock;
@@ -189,7 +190,7 @@ pub fn bind(sock: Sock, to: Address) -> Result<(), Errno> {
     if !is_local(sock, to.ip()) {
         return Err(Errno(libc::EADDRNOTAVAIL));
     }
-    private::bind(&lock(sock.arena), sock.index, to).map_err(|_| Errno(libc::EADDRINUSE))?;
+    claim(sock, to.port, |lock| private::bind(lock, sock.index, to))?;
     pcb.put_facade(facade::BOUND, to.port != 0);
     open_mailbox(sock)
 }
@@ -233,7 +234,14 @@ pub fn listen(sock: Sock, backlog: c_int) -> Result<(), Errno> {
     name_anchor(sock)?;
     pcb.backlog.store(backlog.max(0) as u32, Ordering::Relaxed);
     anchor::listen(sock.fd, backlog.max(LEAST_BACKLOG))?;
-    private::listen(&lock(sock.arena), sock.index).map_err(|_| Errno(libc::EADDRINUSE))
+    claim(sock, pcb.addresses().local.port, |lock| private::listen(lock, sock.index))
+}
+
+/// Takes a port, from the dead if need be.
+fn claim<T>(sock: Sock, port: u16, take: impl Fn(&TableLock) -> Result<T, InUse>) -> Result<T, Errno> {
+    let taken = take(&lock(sock.arena));
+    let taken = taken.or_else(|in_use| if private::release_dead(sock.arena, sock.index, port) { take(&lock(sock.arena)) } else { Err(in_use) });
+    taken.map_err(|InUse| Errno(libc::EADDRINUSE))
 }
 
 /// connect(2) of a datagram socket; `None` dissolves (AF_UNSPEC).

@@ -15,7 +15,6 @@ use crate::cli::output::{self, Output, bytes};
 use crate::cli::stats::file_bytes;
 use crate::cli::view::{self, View};
 use crate::net::hosts;
-use crate::pcb::block::flag;
 use crate::pcb::{Pcb, table};
 use crate::shm::Arena;
 use crate::shm::arena::{self, Place};
@@ -144,7 +143,7 @@ fn listeners(view: &mut View) -> Vec<(u32, Listener)> {
     let listener = |(_, pcb): (u32, &Pcb)| {
         let (owner, local) = (view.owner(pcb), pcb.addresses().local);
         let process = Some(&owner).filter(|p| !p.is_dead);
-        if process.is_none() && !pcb.has(flag::SHARED) {
+        if !view::is_held(view.arena, pcb) {
             return None;
         }
         let listener = Listener {

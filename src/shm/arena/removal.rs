@@ -62,7 +62,7 @@ impl Arena {
     fn has_others(&self) -> bool {
         (1..owner::high(self)).any(|slot| {
             let pid = owner::process(self, slot).map_or(0, |p| p.pid.load(Ordering::Acquire));
-            pid != 0 && pid != thread::pid() && !owner::is_dead(self, slot)
+            pid != thread::pid() && owner::is_alive(self, slot)
         })
     }
 
