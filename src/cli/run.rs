@@ -14,7 +14,6 @@ use clap::Args;
 use super::target::{self, Refusal};
 use crate::net::hosts;
 use crate::shm::arena::{self, Place};
-use crate::shm::owner::Me;
 use crate::shm::{Arena, owner};
 use crate::sys::config;
 
@@ -110,8 +109,9 @@ fn join(place: &Place, net: &str, options: &Options) -> Result<String, String> {
     }
     let number = hosts::ensure(&arena.lock(), host, address).map_err(|why| format!("the host {host}: {why}"))?;
     // The program has this process's number: the net is in use from now on, whether the program ever makes a socket or not.
-    owner::be_on_host(&arena, number);
-    Me::get(&arena);
+    if owner::introduce(&arena.lock(), std::process::id(), number).is_none() {
+        return Err(format!("the net {net} has no room for another process"));
+    }
     Ok(host.to_owned())
 }
 

@@ -187,9 +187,8 @@ pub struct Swept {
 /// processes may have held, which costs some microseconds each.
 pub fn sweep(arena: &Arena, ask: bool) -> Swept {
     let mut swept = Swept::default();
-    let dead: Vec<u32> = (1..owner::high(arena))
-        .filter(|&slot| owner::process(arena, slot).is_some_and(|p| p.pid.load(Ordering::Relaxed) != 0) && owner::is_dead(arena, slot))
-        .collect();
+    let is_dead = |slot: &u32| owner::process(arena, *slot).is_some_and(|p| p.pid.load(Ordering::Relaxed) != 0) && owner::is_dead(arena, *slot);
+    let mut dead: Vec<u32> = (1..owner::high(arena)).filter(is_dead).collect();
     if dead.is_empty() && !ask {
         return swept;
     }
@@ -201,9 +200,13 @@ pub fn sweep(arena: &Arena, ask: bool) -> Swept {
         .map(|(index, p)| (Name::of(index, p), how_it_ended(arena, p)))
         .collect();
     let Some(lock) = (if ask { Some(arena.lock()) } else { arena.try_lock() }) else { return swept };
+    // Others may have buried them meanwhile, and who has their slots now lives.
+    dead.retain(is_dead);
     for (name, how) in ended {
-        release_locked(&lock, name, how);
-        swept.sockets += 1;
+        if name.find(arena).is_some_and(|p| p.has(flag::SHARED) || dead.contains(&p.owner.load(Ordering::Relaxed))) {
+            release_locked(&lock, name, how);
+            swept.sockets += 1;
+        }
     }
     notifier::sweep(&lock, |slot| dead.contains(&slot));
     for slot in dead {
