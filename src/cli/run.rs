@@ -29,7 +29,7 @@ pub struct Options {
     /// With --net: the host that the program runs on, and its address if that matters
     #[arg(long, value_name = "HOST[=ADDRESS]")]
     host: Option<String>,
-    /// With --net: whether programs of the net may reach the real network
+    /// With --net: whether programs of the net may reach the real network; the net stays until `net rm` removes it
     #[arg(long, value_enum)]
     outside: Option<Outside>,
     /// The program and its arguments
@@ -105,7 +105,9 @@ fn join(place: &Place, net: &str, options: &Options) -> Result<String, String> {
     };
     let arena = arena::ensured(place).map_err(|why| format!("the net {net}: {why}"))?;
     if let Some(outside) = options.outside {
+        // Those who are started later rely on it as well.
         set_outside(&arena, outside);
+        arena.header().net.keep(true);
     }
     let number = hosts::ensure(&arena.lock(), host, address).map_err(|why| format!("the host {host}: {why}"))?;
     // The program has this process's number: the net is in use from now on, whether the program ever makes a socket or not.

@@ -167,6 +167,11 @@ pub struct Taps {
 }
 
 impl Net {
+    /// Whether the net stays although nobody uses it: what somebody has set would be lost with it.
+    pub fn keep(&self, stays: bool) {
+        self.is_kept.store(u32::from(stays), Ordering::Relaxed);
+    }
+
     /// A new net: 10.x/16 and fd6c:…/64, where both depend on its name alone.
     pub(super) fn begin(&self, name: &str) {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));

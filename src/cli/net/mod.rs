@@ -7,7 +7,6 @@ mod show;
 use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
@@ -104,7 +103,7 @@ fn remove(place: &Place, force: bool) -> Result<ExitCode, String> {
     }
     let arena = arena::existing(place).ok();
     if let Some(arena) = &arena {
-        arena.header().net.is_kept.store(0, Ordering::Relaxed);
+        arena.header().net.keep(false);
     }
     if arena::remove_if_unused(place)? {
         return Ok(ExitCode::SUCCESS);

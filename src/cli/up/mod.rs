@@ -86,7 +86,7 @@ fn try_up(options: &Options, place: &Place) -> Result<u8, String> {
         teller.event("up", None, &[("net", net.as_str().into()), ("logs", dir.display().to_string().into())], &words);
         Supervisor::new((&file, &place, &arena), (hosts, logs), goal, teller, signals).run()
     });
-    arena.header().net.is_kept.store(u32::from(options.keep), Ordering::Relaxed);
+    arena.header().net.keep(options.keep);
     arena::leave(&arena, &place);
     status
 }
@@ -96,7 +96,7 @@ fn begin(place: &Place, net: &str) -> Result<Arena, String> {
     let failed = |why: &str| format!("the net {net}: {why}");
     // One that was kept is done with.
     if let Ok(old) = arena::existing(place) {
-        old.header().net.is_kept.store(0, Ordering::Relaxed);
+        old.header().net.keep(false);
         let _ = arena::remove_if_unused(place);
     }
     let arena = arena::ensured(place).map_err(failed)?;

@@ -156,9 +156,9 @@ mod tests {
         assert_eq!(removed(), Ok(false), "a process of it lives");
         started.kill().and_then(|()| started.wait()).unwrap();
 
-        looking.header().net.is_kept.store(1, Ordering::Relaxed);
+        looking.header().net.keep(true);
         assert_eq!(removed(), Ok(false), "it is kept");
-        looking.header().net.is_kept.store(0, Ordering::Relaxed);
+        looking.header().net.keep(false);
         assert_eq!((removed(), file.exists()), (Ok(true), false));
 
         ensured(&place).unwrap();
