@@ -75,7 +75,7 @@ enum Command {
     Stats(Format),
     /// Show what crosses the net, or write it to a file of packets
     Capture(capture::Options),
-    /// Release what dead processes held, and give unused memory back
+    /// Release what dead processes held, give unused memory back, remove private nets that nobody uses
     Gc(Format),
     /// Print the version
     Version,

@@ -97,7 +97,10 @@ pub fn introduce(table: &TableLock, pid: u32, host: u32) -> Option<u32> {
 }
 
 fn take_slot(table: &TableLock, pid: u32, start: u64, host: u32) -> Option<u32> {
-    let slot = free_slot(table)?;
+    // It may be there already: introduced, or before it executed another program.
+    let is_it = |p: &Process| start != 0 && p.pid.load(Ordering::Relaxed) == pid && p.start.load(Ordering::Relaxed) == start;
+    let known = (1..high(table.arena)).find(|&slot| process(table.arena, slot).is_some_and(is_it));
+    let slot = known.or_else(|| free_slot(table))?;
     let process = process(table.arena, slot)?;
     process.host.store(host, Ordering::Relaxed);
     process.start.store(start, Ordering::Relaxed);

@@ -53,7 +53,7 @@ pub fn run(command: &Command, place: &Place) -> ExitCode {
 }
 
 /// Every private net in the folder, by name.
-fn places(place: &Place) -> io::Result<Vec<Place>> {
+pub fn places(place: &Place) -> io::Result<Vec<Place>> {
     let own = arena::location(&Place { net: None, ..place.clone() }).map_err(io::Error::other)?;
     let prefix = format!("{}{BEFORE_NET}", own.file_name().unwrap_or_default().display());
     let mut nets: Vec<String> = std::fs::read_dir(&place.dir)?

@@ -28,6 +28,8 @@ use crate::shm::{Arena, owner};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Between the friendly signal and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Programs started before a look at what the others do.
+const MOST_AT_ONCE: usize = 8;
 /// Before a program that ended at once is started again: at first, and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// The status where a program did not become ready.
@@ -50,6 +52,8 @@ enum Stage {
 /// One program.
 struct Slot {
     stage: Stage,
+    /// What has to be ready before.
+    after: Vec<usize>,
     is_ready: bool,
     pause: Duration,
     log: Log,
@@ -109,8 +113,10 @@ impl<'a> Supervisor<'a> {
         signals: Signals,
     ) -> Self {
         let now = Instant::now();
-        let slot = |log| Slot { stage: Stage::Waiting, is_ready: false, pause: PAUSES[0], log, next_look: Some(now) };
-        let slots = logs.into_iter().map(slot).collect();
+        let after = |program: &Program| program.after.iter().filter_map(|name| file.program(name)).collect();
+        let slot =
+            |(log, program)| Slot { stage: Stage::Waiting, after: after(program), is_ready: false, pause: PAUSES[0], log, next_look: Some(now) };
+        let slots = logs.into_iter().zip(&file.programs).map(slot).collect();
         Supervisor { file, place, arena, hosts, goal, teller, signals, slots, outputs: Vec::new(), known: HashMap::new(), ending: None }
     }
 
@@ -139,15 +145,15 @@ impl<'a> Supervisor<'a> {
 
     fn may_start(&self, i: usize) -> bool {
         match self.slots[i].stage {
-            Stage::Waiting => self.program(i).after.iter().filter_map(|name| self.file.program(name)).all(|before| self.slots[before].is_ready),
+            Stage::Waiting => self.slots[i].after.iter().all(|&before| self.slots[before].is_ready),
             Stage::Pausing(until) => until <= Instant::now(),
             _ => false,
         }
     }
 
     fn start_those_due(&mut self) {
-        // What starts may be ready at once, and others wait for it.
-        while let Some(i) = (0..self.slots.len()).find(|&i| self.may_start(i)) {
+        for _ in 0..MOST_AT_ONCE {
+            let Some(i) = (0..self.slots.len()).find(|&i| self.may_start(i)) else { return };
             if let Err(refusal) = self.start(i) {
                 self.teller.event("failed", Some(i), &[("why", refusal.why.as_str().into())], &format!("cannot be started: {}", refusal.why));
                 return self.end(refusal.status);
@@ -236,9 +242,6 @@ impl<'a> Supervisor<'a> {
                 return self.end(NOT_READY);
             }
         }
-        if listening.is_some() {
-            self.start_those_due();
-        }
     }
 
     fn becomes_ready(&mut self, i: usize) {
@@ -265,6 +268,7 @@ impl<'a> Supervisor<'a> {
             return Some(if ending.is_forced { Instant::now() + PATIENCE } else { ending.since + PATIENCE });
         }
         let slots = (0..self.slots.len()).filter_map(|i| match self.slots[i].stage {
+            _ if self.may_start(i) => Some(Instant::now()),
             Stage::Pausing(until) => Some(until),
             _ => {
                 let (when, within, since) = self.awaited(i)?;

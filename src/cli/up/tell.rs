@@ -69,6 +69,7 @@ impl Teller {
         object.extend(name.map(|name| ("program".to_owned(), name.into())));
         object.extend(details.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         let _ = writeln!(self.out, "{}", Value::Object(object));
+        self.flush();
     }
 
     pub fn flush(&mut self) {
