@@ -1,4 +1,4 @@
-/* Landline: the BSD sockets API over shared memory. Generated from src/abi/prefixed*.rs. */
+/* Landline: the BSD sockets API over shared memory. Generated from src/abi/prefixed*.rs and src/abi/xns.rs. */
 
 #ifndef LANDLINE_H
 #define LANDLINE_H
@@ -35,6 +35,34 @@ int landline_ioctl(int fd, unsigned long request, ...);
 }
 #endif
 
+
+/*
+ The address family of Xerox NS in a private net: datagrams (SOCK_DGRAM), and circuits of bytes (SOCK_STREAM) or of
+ packets (SOCK_SEQPACKET). Linux has no number for it; this one is BSD's 6, plus 200.
+ */
+#define AF_NS 206
+
+/*
+ The same.
+ */
+#define PF_NS 206
+
+/*
+ Routing information, echo, error, packet exchange and sequenced packets: what IDP carries. A socket has the last, or 0.
+ */
+#define NSPROTO_RI 1
+
+#define NSPROTO_ECHO 2
+
+#define NSPROTO_ERROR 3
+
+#define NSPROTO_PE 4
+
+#define NSPROTO_SPP 5
+
+#define NSPROTO_RAW 255
+
+#define NSPROTO_MAX 256
 
 /*
  What the sockets of the calling process have done so far.
@@ -76,6 +104,40 @@ struct landline_stats {
    Datagrams dropped because a mailbox was full.
    */
   uint64_t drops;
+};
+
+/*
+ The number of a net, in network byte order; 0 is the program's own.
+ */
+union ns_net {
+  uint8_t c_net[4];
+  uint16_t s_net[2];
+};
+
+/*
+ The address of a host's interface, as getifaddrs(3) tells it; 0 is no particular one, or the program's own.
+ */
+union ns_host {
+  uint8_t c_host[6];
+  uint16_t s_host[3];
+};
+
+/*
+ Net, host and port, in network byte order.
+ */
+struct ns_addr {
+  union ns_net x_net;
+  union ns_host x_host;
+  uint16_t x_port;
+};
+
+/*
+ An address of AF_NS. Like every address on Linux it has no length in it.
+ */
+struct sockaddr_ns {
+  sa_family_t sns_family;
+  struct ns_addr sns_addr;
+  char sns_zero[2];
 };
 
 #ifdef __cplusplus

@@ -11,12 +11,12 @@ use crate::fd::table;
 use crate::pcb::Address;
 use crate::pcb::block::flag;
 use crate::socket::datagram::local::{came_from, send as send_local};
-use crate::socket::datagram::{Got, Received, Wishes, receive, receive_with, send, send_with, through_kernel, told};
+use crate::socket::datagram::{Got, Received, Wishes, each_of_error, receive, receive_error, receive_with, send, send_with, through_kernel, told};
 use crate::socket::{Sock, options};
 use crate::sys::errno::{Ret, check};
 use crate::sys::real::real;
 use crate::sys::unix_name::{MOST_BYTES, UnixName};
-use crate::sys::{Errno, call, fault};
+use crate::sys::{Errno, fault};
 use crate::transport::iov::Iov;
 use crate::transport::record::More;
 
@@ -56,7 +56,7 @@ unsafe fn tell_address(sock: Sock, from: Address, to: *mut c_void, room: socklen
         // SAFETY: as the caller says.
         return unsafe { put_name(&came_from(), to, room) };
     }
-    let (name, len) = call::raw_address(options::for_program(sock, from));
+    let (name, len) = private::raw_address(sock, from);
     let n = len.min(room) as usize;
     // SAFETY: the program has `room` bytes there, which are overwritten.
     unsafe {
@@ -89,6 +89,9 @@ pub(super) unsafe fn recvmsg(sock: Sock, msg: *mut msghdr, flags: c_int) -> Ret 
             return Err(Errno::EFAULT);
         }
         let sink = Iov::new(message_buffers(msg)?)?;
+        if flags & libc::MSG_ERRQUEUE != 0 && sock.pcb.is_private() {
+            return recv_error(sock, &sink, msg, flags);
+        }
         let mut besides = None;
         let got = receive_with(sock, &sink, |more| besides = Some(more), flags, |more| check((real().recvmsg)(sock.fd, msg, flags | more)))?;
         match got {
@@ -98,6 +101,22 @@ pub(super) unsafe fn recvmsg(sock: Sock, msg: *mut msghdr, flags: c_int) -> Ret 
         }
         Ok(got.ret(flags))
     }
+}
+
+/// recvmsg(2) with MSG_ERRQUEUE.
+unsafe fn recv_error(sock: Sock, sink: &Iov, msg: *mut msghdr, flags: c_int) -> Ret {
+    let (n, report) = receive_error(sock, sink, flags)?;
+    // SAFETY: a message of the caller's.
+    unsafe {
+        if !(*msg).msg_name.is_null() {
+            (*msg).msg_namelen = tell_address(sock, report.to, (*msg).msg_name, (*msg).msg_namelen)?;
+        }
+        let mut control = Room::of(&*msg);
+        each_of_error(sock, &report, flags, |level, kind, data| control.put(level, kind, data));
+        (*msg).msg_controllen = control.used;
+        (*msg).msg_flags = libc::MSG_ERRQUEUE | control.flags | if report.n > n { libc::MSG_TRUNC } else { 0 };
+    }
+    Ok(n)
 }
 
 unsafe fn describe(sock: Sock, r: Received, besides: Option<More>, msg: *mut msghdr, flags: c_int) -> Result<(), Errno> {
@@ -148,8 +167,8 @@ unsafe fn destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> To {
 /// address at all with IPv6.
 unsafe fn private_destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> To {
     // SAFETY: as the caller says.
-    match unsafe { private::address(sock, addr, len) } {
-        Ok(Some(to)) if to.port == 0 => To::Refused(Errno::EINVAL),
+    match unsafe { private::destination(sock, addr, len) } {
+        Ok(Some(to)) if to.port == 0 && !sock.pcb.is_raw() && !sock.pcb.is_ping() => To::Refused(Errno::EINVAL),
         Ok(Some(to)) => To::Address(to),
         Ok(None) if options::family(sock) == libc::AF_INET6 => To::Peer,
         Ok(None) if (len as usize) < size_of::<libc::sockaddr_in>() => To::Refused(Errno::EINVAL),

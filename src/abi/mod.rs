@@ -40,9 +40,11 @@ mod stdio;
 mod syscall;
 mod transfer;
 mod variadic;
+mod xns;
 
 pub use prefixed::*;
 pub use prefixed_names::*;
+pub use xns::*;
 
 /// One thread forks at a time: what is held for one must not be let go by another.
 static FORKING: Mutex<()> = Mutex::new(());

@@ -5,6 +5,7 @@ use libc::{sockaddr, socklen_t};
 
 use super::decode::{self, is_writable};
 use crate::fd::table;
+use crate::net::xns::{self, AF_NS};
 use crate::pcb::Address;
 use crate::pcb::block::flag;
 use crate::socket::options::{self, Set};
@@ -17,7 +18,7 @@ use crate::transport::iov::Iov;
 
 /// Whether sockets of a family are made in this process's private net.
 pub(super) fn are_made_of(family: c_int) -> bool {
-    matches!(family, libc::AF_INET | libc::AF_INET6) && private::is_here()
+    matches!(family, libc::AF_INET | libc::AF_INET6 | AF_NS) && private::is_here()
 }
 
 /// The socket `fd` is, if it is one of a private net.
@@ -49,6 +50,10 @@ pub(super) unsafe fn address(sock: Sock, addr: *const sockaddr, len: socklen_t) 
     if !fault::can_read(addr.cast(), len as usize) {
         return Err(Errno::EFAULT);
     }
+    if private::is_ns(sock) {
+        // SAFETY: readable for its length.
+        return unsafe { address_of_ns(sock, addr, len) };
+    }
     // SAFETY: readable for its length.
     let (address, family) = unsafe { decode::address(addr, len) };
     // sockaddr_in6 without the scope (RFC 2133).
@@ -65,13 +70,51 @@ pub(super) unsafe fn address(sock: Sock, addr: *const sockaddr, len: socklen_t) 
     }
 }
 
+/// The address in a `struct sockaddr_ns`.
+unsafe fn address_of_ns(sock: Sock, addr: *const sockaddr, len: socklen_t) -> Result<Option<Address>, Errno> {
+    if (len as usize) < size_of::<libc::sa_family_t>() {
+        return Err(Errno::EINVAL);
+    }
+    let mut name = [0; xns::NAME_BYTES];
+    let n = name.len().min(len as usize);
+    // SAFETY: `n` readable bytes, says the caller, and room for them.
+    unsafe { core::ptr::copy_nonoverlapping(addr.cast::<u8>(), name.as_mut_ptr(), n) };
+    match c_int::from(u16::from_ne_bytes([name[0], name[1]])) {
+        libc::AF_UNSPEC => Ok(None),
+        AF_NS if n < name.len() => Err(Errno::EINVAL),
+        AF_NS => Ok(Some(xns::address_of(sock.arena, &name))),
+        _ => Err(Errno(libc::EAFNOSUPPORT)),
+    }
+}
+
+/// The same of one that is to be reached.
+pub(super) unsafe fn destination(sock: Sock, addr: *const sockaddr, len: socklen_t) -> Result<Option<Address>, Errno> {
+    // SAFETY: as the caller says.
+    let to = unsafe { address(sock, addr, len) }?;
+    Ok(if private::is_ns(sock) { to.map(|to| private::named_of_ns(sock, to)) } else { to })
+}
+
+/// An address as a program has it in memory, and its length.
+pub(super) fn raw_address(sock: Sock, address: Address) -> (libc::sockaddr_storage, socklen_t) {
+    if !sock.pcb.is_private() || !private::is_ns(sock) {
+        return call::raw_address(options::for_program(sock, address));
+    }
+    let bytes = xns::name_of(sock.arena, private::host(sock), address);
+    // SAFETY: an all-zero sockaddr_storage is valid, and larger than the name.
+    unsafe {
+        let mut name: libc::sockaddr_storage = core::mem::zeroed();
+        core::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut name).cast(), bytes.len());
+        (name, bytes.len() as socklen_t)
+    }
+}
+
 /// bind(2).
 pub(super) unsafe fn bind(sock: Sock, addr: *const sockaddr, len: socklen_t) -> Ret {
     // SAFETY: as the caller says.
     let to = match unsafe { address(sock, addr, len) }? {
         Some(to) => to,
         // An old program may leave the family out, with no particular address (inet_bind of Linux).
-        None if !sock.pcb.has(flag::INET6) && len as usize >= size_of::<libc::sockaddr_in>() => {
+        None if !private::is_ns(sock) && !sock.pcb.has(flag::INET6) && len as usize >= size_of::<libc::sockaddr_in>() => {
             // SAFETY: as above.
             let old = unsafe { addr.cast::<libc::sockaddr_in>().read_unaligned() };
             if old.sin_addr.s_addr != 0 {
@@ -92,7 +135,7 @@ pub(super) fn listen(sock: Sock, backlog: c_int) -> Ret {
 /// connect(2).
 pub(super) unsafe fn connect(sock: Sock, addr: *const sockaddr, len: socklen_t) -> Ret {
     // SAFETY: as the caller says.
-    let to = unsafe { address(sock, addr, len) }?;
+    let to = unsafe { destination(sock, addr, len) }?;
     if let Some(to) = to
         && leaves_for(sock, to)?
     {
@@ -142,7 +185,7 @@ unsafe fn tell(sock: Sock, address: Address, addr: *mut sockaddr, len: *mut sock
     if !is_writable(len) {
         return Err(Errno::EFAULT);
     }
-    let (name, full) = call::raw_address(options::for_program(sock, address));
+    let (name, full) = raw_address(sock, address);
     // SAFETY: a length of the caller's, and as much room as it says.
     unsafe {
         let room = *len;

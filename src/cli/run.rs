@@ -82,6 +82,7 @@ pub fn preloaded(program: &[OsString], place: &Place) -> Result<Command, Refusal
     let ours = |why| Refusal::new(OURS, why);
     let (name, arguments) = program.split_first().ok_or_else(|| ours("no program is named".to_owned()))?;
     let program = target::resolve(name)?;
+    let program = if place.net.is_some() { target::without_privilege(program)? } else { program };
     target::judge(&program)?;
     let library = library().map_err(ours)?;
 

@@ -4,6 +4,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,41 @@ fn is_executable(path: &Path) -> bool {
 /// How far scripts may be interpreted by scripts (execve(2)).
 const INTERPRETERS: usize = 5;
 
+/// Privileges that a program gets by its file, as the loader sees it.
+fn privilege(path: &Path) -> Option<&'static str> {
+    const SETUID: u32 = 0o4000;
+    const SETGID_AND_EXECUTABLE: u32 = 0o2010;
+    let mode = mode(path);
+    let has_capabilities = || CString::new(path.as_os_str().as_bytes()).is_ok_and(|p| call::has_file_capabilities(&p));
+    if mode & SETUID != 0 {
+        Some("is setuid: the loader preloads nothing into programs that run as somebody else")
+    } else if mode & SETGID_AND_EXECUTABLE == SETGID_AND_EXECUTABLE {
+        Some("is setgid: the loader preloads nothing into programs that run as another group")
+    } else if has_capabilities() {
+        Some("has file capabilities: the loader preloads nothing into programs that get privileges")
+    } else {
+        None
+    }
+}
+
+/// The program to start in a private net, where no privilege is needed: a copy in memory of one that its file would give
+/// some, such as ping; any other as it is.
+///
+/// # Errors
+/// Where it cannot be read, or copied.
+pub fn without_privilege(path: PathBuf) -> Result<PathBuf, Refusal> {
+    if privilege(&path).is_none() || Elf::of_file(&path).is_none() {
+        return Ok(path);
+    }
+    let copy = || {
+        let mut copy = File::from(call::file_in_memory(c"program")?);
+        std::io::copy(&mut File::open(&path)?, &mut copy)?;
+        // It is closed by exec, once the program is there.
+        Ok(PathBuf::from(format!("/proc/self/fd/{}", copy.into_raw_fd())))
+    };
+    copy().map_err(|e: std::io::Error| Refusal::unfit(&path, &format!("gives privileges, and a copy without them cannot be made: {e}")))
+}
+
 /// Refuses what the loader would not preload. A script is judged by its interpreter.
 pub fn judge(path: &Path) -> Result<(), Refusal> {
     let mut path = path.to_owned();
@@ -80,16 +116,8 @@ pub fn judge(path: &Path) -> Result<(), Refusal> {
 }
 
 fn judge_elf(path: &Path, elf: &Elf) -> Result<(), Refusal> {
-    const SETUID: u32 = 0o4000;
-    const SETGID_AND_EXECUTABLE: u32 = 0o2010;
-    let mode = mode(path);
-    let has_capabilities = || CString::new(path.as_os_str().as_bytes()).is_ok_and(|p| call::has_file_capabilities(&p));
-    let why = if mode & SETUID != 0 {
-        "is setuid: the loader preloads nothing into programs that run as somebody else"
-    } else if mode & SETGID_AND_EXECUTABLE == SETGID_AND_EXECUTABLE {
-        "is setgid: the loader preloads nothing into programs that run as another group"
-    } else if has_capabilities() {
-        "has file capabilities: the loader preloads nothing into programs that get privileges"
+    let why = if let Some(privilege) = privilege(path) {
+        privilege
     } else if Elf::of_file(Path::new("/proc/self/exe")).is_some_and(|ours| ours.machine != elf.machine) {
         "is built for another machine than the library"
     } else {

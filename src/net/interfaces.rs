@@ -75,15 +75,13 @@ pub fn of_host(arena: &Arena, number: u32) -> Option<[Interface; 2]> {
         sent_bytes: 0,
         got_bytes: 0,
     };
-    let [a, b, c, d] = number.to_be_bytes();
     let eth0 = Interface {
         index: ETH0,
         name: "eth0",
         flags: running | (libc::IFF_BROADCAST | libc::IFF_MULTICAST) as u32,
         mtu: ETH0_MTU,
         hardware: libc::ARPHRD_ETHER,
-        // The bit 2 says that the address is locally administered (IEEE 802).
-        mac: [0x02, b'L', a, b, c, d],
+        mac: mac_of(number),
         hardware_broadcast: [0xff; 6],
         v4: host.v4(),
         v4_prefix: 16,
@@ -93,6 +91,12 @@ pub fn of_host(arena: &Arena, number: u32) -> Option<[Interface; 2]> {
         got_bytes: host.got_bytes.load(Ordering::Relaxed),
     };
     Some([lo, eth0])
+}
+
+/// The hardware address of a host. The bit 2 says that it is locally administered (IEEE 802).
+pub fn mac_of(number: u32) -> [u8; 6] {
+    let [a, b, c, d] = number.to_be_bytes();
+    [0x02, b'L', a, b, c, d]
 }
 
 /// Those of this process's host.

@@ -10,3 +10,5 @@ pub mod host;
 pub mod hosts;
 pub mod interfaces;
 pub mod names;
+pub mod packet;
+pub mod xns;

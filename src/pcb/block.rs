@@ -133,6 +133,13 @@ pub mod facade {
     pub const NAMED: u32 = 1 << 20;
     /// Its connection is over, or did not come about: it is made anew before it has another.
     pub const SPENT: u32 = 1 << 21;
+    /// SOCK_RAW.
+    pub const RAW: u32 = 1 << 22;
+}
+
+/// The space of raw sockets of an Internet protocol, or of those that are not raw (`Pcb::space`).
+pub fn space_of(protocol: u8, is_raw: bool) -> u32 {
+    u32::from(protocol) << 8 | if is_raw { facade::RAW } else { 0 }
 }
 
 /// More processes than one wait on a socket.
@@ -210,7 +217,9 @@ pub struct Pcb {
     pub anchor_inode: AtomicU64,
     /// Options that the anchor does not know: level, name and value (`socket::private::options`).
     pub options: [AtomicU64; OPTIONS],
-    _rest: [u64; 2],
+    /// The block with what few datagram sockets have (`extras`), 0 where there is none.
+    pub(super) extras: AtomicU64,
+    _rest: [u64; 1],
 }
 
 /// Options kept for a socket of a private net.
@@ -298,6 +307,31 @@ impl Pcb {
         ((word & 0xff) as i32, (word >> 8 & 0xff) as i32)
     }
 
+    /// Which ports are its own: sockets of different spaces never meet. 0 in the host net; in a private net by protocol
+    /// (IPv4 and IPv6 are one), raw sockets and those of packets apart.
+    #[inline]
+    pub fn space(&self) -> u32 {
+        let facade = self.facade.load(Ordering::Relaxed);
+        let family = match (facade & 0xff) as i32 {
+            libc::AF_INET | libc::AF_INET6 => 0,
+            other => other as u32,
+        };
+        facade & (0xff00 | facade::RAW) | family | u32::from(self.has(flag::PACKETS)) << 31
+    }
+
+    /// Whether it is a raw socket.
+    #[inline]
+    pub fn is_raw(&self) -> bool {
+        self.shows(facade::RAW)
+    }
+
+    /// Whether it is a socket of ICMP that the program has not made a raw one (icmp(7)).
+    #[inline]
+    pub fn is_ping(&self) -> bool {
+        let (_, protocol) = self.family_and_protocol();
+        self.has(flag::DATAGRAM) && !self.is_raw() && matches!(protocol, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6)
+    }
+
     /// Whether a connection waits to be accepted.
     #[inline]
     pub fn has_waiting(&self) -> bool {
@@ -339,6 +373,7 @@ impl Pcb {
             &self.marks,
             &self.peeked_at,
             &self.anchor_inode,
+            &self.extras,
         ] {
             word.store(0, Ordering::Relaxed);
         }

@@ -7,6 +7,7 @@
 
 pub mod block;
 pub mod circuit;
+pub mod extras;
 pub mod key;
 pub mod private;
 pub mod reap;

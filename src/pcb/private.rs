@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::block::{Pcb, State, facade, flag, pcb};
+use super::block::{Pcb, State, facade, flag, pcb, space_of};
 use super::key::{Address, Key};
 use super::reap::{self, Name};
 use super::table::{self, Chain};
@@ -25,7 +25,8 @@ pub struct InUse;
 pub struct Bound {
     pub host: u32,
     pub local: Address,
-    pub is_datagram: bool,
+    /// Others there are of no interest (`Pcb::space`).
+    pub space: u32,
     /// Of AF_INET6, and open to IPv4 as well where its address is `::`.
     pub is_dual: bool,
     /// Bits of `facade`.
@@ -40,7 +41,7 @@ impl Bound {
         Bound {
             host: p.host.load(Ordering::Relaxed),
             local,
-            is_datagram: p.has(flag::DATAGRAM),
+            space: p.space(),
             is_dual: p.has(flag::INET6) && !p.has(flag::V6ONLY),
             reuse: p.facade.load(Ordering::Relaxed) & (facade::REUSEADDR | facade::REUSEPORT),
             listens: p.state() == State::Listen,
@@ -61,7 +62,7 @@ impl Bound {
     fn conflicts(&self, other: &Bound) -> bool {
         let both = |bit: u32| self.reuse & other.reuse & bit != 0;
         let may_share = both(facade::REUSEPORT) || (both(facade::REUSEADDR) && !(self.listens || other.listens));
-        self.is_datagram == other.is_datagram && self.overlaps(other) && !may_share
+        self.space == other.space && self.overlaps(other) && !may_share
     }
 }
 
@@ -101,6 +102,9 @@ fn resting(arena: &Arena, host: u32, port: u16) -> Option<(&Resting, u64)> {
 
 /// A connection has ended that PCB `p` closed first: its port rests. Of several whose entry is the same the last does.
 pub(super) fn rest(arena: &Arena, p: &Pcb) {
+    if p.space() != space_of(libc::IPPROTO_TCP as u8, false) {
+        return;
+    }
     let local = p.addresses().local;
     if let Some((entry, place)) = resting(arena, p.host.load(Ordering::Relaxed), local.port) {
         entry.place.store(place, Ordering::Relaxed);
@@ -118,8 +122,13 @@ fn rests(arena: &Arena, wanted: &Bound) -> bool {
     let address = |word: &AtomicU64| word.load(Ordering::Relaxed);
     let local = Address { high: address(&entry.high), low: address(&entry.low), port: wanted.local.port };
     let reuse = if until & 1 != 0 { facade::REUSEADDR } else { 0 };
-    let other = Bound { local, reuse, listens: false, is_dual: false, is_datagram: false, ..*wanted };
+    let other = Bound { local, reuse, listens: false, is_dual: false, space: space_of(libc::IPPROTO_TCP as u8, false), ..*wanted };
     address(&entry.place) == place && until > now_ns() && wanted.conflicts(&other)
+}
+
+/// Every socket of a space that has a port of a host.
+pub fn sockets_of(arena: &Arena, (host, space): (u32, u32), port: u16) -> impl Iterator<Item = (u32, &Pcb)> {
+    sockets_at(arena, host, port).filter(move |(_, p)| p.space() == space)
 }
 
 /// Whether nobody but PCB `index` itself keeps it from being bound so.
@@ -198,13 +207,13 @@ pub fn listen(lock: &TableLock, index: u32) -> Result<(), InUse> {
 
 /// The PCB that a connection request from `from` finds: listening on the port of the host, at that address before at any; of
 /// several (SO_REUSEPORT) the one that the addresses choose.
-pub fn listener(arena: &Arena, host: u32, to: Address, from: Address) -> Option<(u32, &Pcb)> {
+pub fn listener(arena: &Arena, (host, space): (u32, u32), to: Address, from: Address) -> Option<(u32, &Pcb)> {
     let fits = |p: &Pcb, exact: bool| {
         let local = p.addresses().local;
         let is_v4 = matches!(to.ip(), IpAddr::V4(_));
         let takes = if is_v4 { !(p.has(flag::INET6) && p.has(flag::V6ONLY)) } else { p.has(flag::INET6) };
         let is_of_family = matches!(local.ip(), IpAddr::V4(_)) == is_v4 || p.has(flag::INET6);
-        p.state() == State::Listen && takes && is_of_family && if exact { local == to } else { local.is_any() }
+        p.state() == State::Listen && p.space() == space && takes && is_of_family && if exact { local == to } else { local.is_any() }
     };
     let choice = Key { local: to, remote: from }.hash();
     for exact in [true, false] {
@@ -218,8 +227,8 @@ pub fn listener(arena: &Arena, host: u32, to: Address, from: Address) -> Option<
 }
 
 /// Whether another connection of the host has the same addresses.
-pub fn is_connected(arena: &Arena, index: u32, host: u32, key: Key) -> bool {
-    sockets_at(arena, host, key.local.port).any(|(other, p)| other != index && !p.has(flag::DATAGRAM) && p.addresses() == key)
+pub fn is_connected(arena: &Arena, index: u32, (host, space): (u32, u32), key: Key) -> bool {
+    sockets_at(arena, host, key.local.port).any(|(other, p)| other != index && p.space() == space && p.addresses() == key)
 }
 
 /// The cookie that stands in the PCB of a connection until it is accepted.
@@ -233,7 +242,7 @@ pub fn make_waiting<'a>(lock: &TableLock<'a>, (listener, l): (u32, &Pcb), cookie
     let (index, p) = table::allocate(lock, before_accept(cookie), l.owner.load(Ordering::Relaxed))?;
     p.host.store(l.host.load(Ordering::Relaxed), Ordering::Relaxed);
     p.facade.store(l.facade.load(Ordering::Relaxed) & (0xffff | facade::REUSEADDR | facade::REUSEPORT) | facade::NAMED, Ordering::Relaxed);
-    p.set(l.flags() & (flag::INHERITED | flag::UNIX | flag::SHARED | flag::V6ONLY) | flag::ACCEPTED | flag::ANCHOR_READY);
+    p.set(l.flags() & (flag::INHERITED | flag::UNIX | flag::SHARED | flag::V6ONLY | flag::PACKETS) | flag::ACCEPTED | flag::ANCHOR_READY);
     p.fd.store(u32::MAX, Ordering::Relaxed);
     p.listener.store(listener, Ordering::Release);
     p.set_addresses(key);

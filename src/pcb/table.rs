@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::block::{Pcb, State, flag, pcb};
 use super::circuit::{Circuit, Link, circuit};
+use super::extras;
 use super::key::{Address, Key};
 use crate::shm::arena::TableLock;
 use crate::shm::blocks::{self, Block};
@@ -120,6 +121,7 @@ pub fn free(lock: &TableLock, index: u32) {
         chain.remove(lock, index);
     }
     p.generation.fetch_add(1, Ordering::AcqRel);
+    extras::free(lock, p);
     if p.has(flag::DATAGRAM) {
         datagrams_changed(arena);
     }
@@ -302,12 +304,12 @@ pub fn datagram_sockets_at(arena: &Arena, port: u16) -> usize {
     Chain::of_port(arena, 0, port).map_or(0, |chain| chain.iter().filter(|(_, p)| is_there(p)).count())
 }
 
-/// The PCB that a datagram to `host` finds (0: the host net): the one that fits best. `None` as well where several fit equally
+/// The PCB that a datagram to `host` finds (0: the host net), among those of its space: the one that fits best. `None` as well where several fit equally
 /// well; in a private net one of them, which the addresses choose.
-pub fn datagram(arena: &Arena, host: u32, to: Address, from: Address) -> Option<(u32, &Pcb)> {
+pub fn datagram(arena: &Arena, (host, space): (u32, u32), to: Address, from: Address) -> Option<(u32, &Pcb)> {
     let (mut best, mut best_fit, mut equals) = (None, 0, 0u32);
     let choice = Key { local: to, remote: from }.hash();
-    for (index, p) in Chain::of_port(arena, host, to.port)?.iter().filter(|(_, p)| p.host.load(Ordering::Relaxed) == host) {
+    for (index, p) in Chain::of_port(arena, host, to.port)?.iter().filter(|(_, p)| p.host.load(Ordering::Relaxed) == host && p.space() == space) {
         let Some(fit) = fit(p, to, from) else { continue };
         match best {
             Some(_) if fit < best_fit => {}

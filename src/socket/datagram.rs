@@ -41,14 +41,17 @@ const LOOKS_PER_KERNEL: u32 = 64;
 /// One that sleeps among others looks this often, should its wake-up have been lost to one of them.
 const LOOK_NOW_AND_THEN_NS: u64 = 1_000_000_000;
 
+mod errors;
 pub mod local;
 mod marks;
 mod private;
 mod questions;
+mod raw;
 mod send;
 pub mod told;
 mod wait;
 
+pub use errors::{each_of_error, receive_error};
 pub use marks::Wishes;
 use send::{SENT, has_error};
 pub use send::{provoke_the_dead, send, send_with, through_kernel};
@@ -210,6 +213,9 @@ pub fn receive(sock: Sock, sink: &Iov, flags: c_int, kernel: impl FnMut(c_int) -
 pub fn receive_with(sock: Sock, sink: &Iov, mut more: impl FnMut(More), flags: c_int, mut kernel: impl FnMut(c_int) -> Ret) -> Result<Got, Errno> {
     if sock.pcb.has(flag::LOCAL) && flags & libc::MSG_OOB != 0 {
         return kernel(0).map(Got::Kernel);
+    }
+    if flags & libc::MSG_ERRQUEUE != 0 && sock.pcb.is_private() {
+        return receive_error(sock, sink, flags).map(|(bytes, _)| Got::Kernel(bytes));
     }
     // Worked out once, however often the way is asked for.
     let mut until = None;

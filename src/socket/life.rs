@@ -6,7 +6,7 @@ use libc::c_int;
 use super::handle::Sock;
 use super::{datagram, end, options, route};
 use crate::net::{host, hosts};
-use crate::pcb::block::{State, flag};
+use crate::pcb::block::{State, facade, flag};
 use crate::pcb::circuit::End;
 use crate::pcb::reap::{self, Name};
 use crate::pcb::{Address, Key, table};
@@ -91,11 +91,16 @@ pub fn create_private(fd: c_int, (family, kind, protocol): (c_int, c_int, c_int)
     let (index, pcb) = table::allocate(&lock, cookie, me.slot())?;
     pcb.fd.store(fd as u32, Ordering::Relaxed);
     pcb.host.store(host, Ordering::Relaxed);
-    pcb.facade.store(family as u32 | (protocol as u32) << 8, Ordering::Relaxed);
+    let raw = if kind == libc::SOCK_RAW { facade::RAW } else { 0 };
+    pcb.facade.store(family as u32 | (protocol as u32) << 8 | raw, Ordering::Relaxed);
     pcb.anchor_inode.store(inode, Ordering::Relaxed);
     pcb.put(flag::NONBLOCK, nonblocking);
     pcb.put(flag::INET6, family == libc::AF_INET6);
-    pcb.set(if kind == libc::SOCK_DGRAM { flag::DATAGRAM } else { flag::UNIX });
+    pcb.set(match kind {
+        libc::SOCK_DGRAM | libc::SOCK_RAW => flag::DATAGRAM,
+        libc::SOCK_SEQPACKET => flag::UNIX | flag::PACKETS,
+        _ => flag::UNIX,
+    });
     Some(Sock { arena, index, pcb, fd })
 }
 

@@ -19,7 +19,7 @@ use super::recv::by_unix_kernel;
 use super::route::{self, RxRoute, SendInKernel, TxRoute};
 use super::spin::{self, Peer};
 use super::stats::{COUNTERS, add};
-use super::{unix, wait};
+use super::{private, unix, wait};
 use crate::pcb::Pcb;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
@@ -57,6 +57,7 @@ pub fn send(sock: Sock, source: &mut Iov, flags: c_int, kernel: impl FnOnce() ->
                 Err(route::ROUTE_CHANGED) => {}
                 ret => return ret,
             },
+            TxRoute::Kernel(_) if sock.pcb.is_private() => return private::send_unconnected(sock, flags),
             TxRoute::Kernel(guard) if unix::may_leave_kernel(sock) => {
                 if let Some(ret) = unix::send_in_kernel(sock, guard, source, flags, &mut 0) {
                     return ret;
@@ -90,6 +91,7 @@ pub fn receive(sock: Sock, sink: &mut Iov, flags: c_int, mut kernel: impl FnMut(
                 Err(route::ROUTE_CHANGED) => {}
                 ret => return ret,
             },
+            RxRoute::Kernel if sock.pcb.is_private() => return private::receive_unconnected(sock, flags),
             RxRoute::Kernel => {
                 if let Some(error) = sock.endpoint().and_then(|ep| ep.error_of_ring()) {
                     return Err(error);
@@ -183,8 +185,7 @@ impl Endpoint {
         let class = stream::class(self.tx);
         let Some(least) = (0..=blocks::LARGEST).find(|&class| blocks::bytes_of(class) >= need) else {
             // The kernel takes what no segment can hold.
-            unix::pin(self.sock);
-            return Err(route::ROUTE_CHANGED);
+            return Err(self.to_kernel());
         };
         if class >= COMMON.max(least) {
             let here = crowd::place(1);
@@ -201,10 +202,18 @@ impl Endpoint {
         }
         if !self.tx.has_data() && self.tx.path() == Path::Ring {
             // Nothing will ever make room: the arena has none.
-            unix::pin(self.sock);
-            return Err(route::ROUTE_CHANGED);
+            return Err(self.to_kernel());
         }
         Ok(false)
+    }
+
+    /// What the ring cannot carry the kernel shall; a private net has none.
+    fn to_kernel(&self) -> Errno {
+        if self.sock.pcb.is_private() {
+            return Errno(libc::ENOBUFS);
+        }
+        unix::pin(self.sock);
+        route::ROUTE_CHANGED
     }
 
     /// Receives one packet from the ring.

@@ -7,10 +7,12 @@ use libc::c_int;
 
 use super::handle::Sock;
 use super::{datagram, end, life};
+use crate::net::xns::{AF_NS, SPP};
 use crate::net::{dns, hosts};
 use crate::pcb::block::{State, facade, flag};
+use crate::pcb::circuit::End;
 use crate::pcb::private::InUse;
-use crate::pcb::{Address, Key, private, reap, table};
+use crate::pcb::{Address, Key, Pcb, private, reap, table};
 use crate::shm::Arena;
 use crate::shm::arena::TableLock;
 use crate::sys::anchor::{self, Kind};
@@ -39,17 +41,52 @@ pub fn is_here() -> bool {
 /// `EPROTONOSUPPORT`, `ESOCKTNOSUPPORT`; `ENETDOWN` where the net cannot be had.
 pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Sock, Errno> {
     let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    if family == AF_NS {
+        return socket_of_ns(kind & !flags, flags, protocol);
+    }
     let (kind, protocol) = match (kind & !flags, protocol) {
         // MPTCP goes on as TCP where the other end does not speak it (RFC 8684, 3.7).
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP | libc::IPPROTO_MPTCP) => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
-        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
         (11.., _) | (_, ..0 | 256..) => return Err(Errno::EINVAL),
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if family == libc::AF_INET => (kind & !flags, protocol),
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if family == libc::AF_INET6 => (kind & !flags, protocol),
+        (libc::SOCK_RAW, protocol) if protocol != 0 => (libc::SOCK_RAW, protocol),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => return Err(Errno(libc::EPROTONOSUPPORT)),
         _ => return Err(Errno(libc::ESOCKTNOSUPPORT)),
     };
-    let fd = anchor::socket(kind | flags)?;
-    let made = life::create_private(fd, (family, kind, protocol), flags & libc::SOCK_NONBLOCK != 0);
-    made.ok_or(Errno(libc::ENETDOWN)).inspect_err(|_| call::close(fd))
+    make((family, kind, protocol), flags)
+}
+
+/// A new socket of AF_NS: datagrams (IDP), and circuits of bytes or packets (SPP).
+fn socket_of_ns(kind: c_int, flags: c_int, protocol: c_int) -> Result<Sock, Errno> {
+    match (kind, protocol) {
+        (libc::SOCK_STREAM | libc::SOCK_SEQPACKET, 0 | SPP) => make((AF_NS, kind, SPP), flags),
+        (libc::SOCK_DGRAM, 0) => make((AF_NS, kind, 0), flags),
+        (libc::SOCK_STREAM | libc::SOCK_SEQPACKET | libc::SOCK_DGRAM, _) => Err(Errno(libc::EPROTONOSUPPORT)),
+        _ => Err(Errno(libc::ESOCKTNOSUPPORT)),
+    }
+}
+
+fn make((family, kind, protocol): (c_int, c_int, c_int), flags: c_int) -> Result<Sock, Errno> {
+    let fd = anchor::socket(if kind == libc::SOCK_RAW { libc::SOCK_DGRAM } else { kind } | flags)?;
+    let made = life::create_private(fd, (family, kind, protocol), flags & libc::SOCK_NONBLOCK != 0).ok_or(Errno(libc::ENETDOWN));
+    made.and_then(|sock| begin_special(sock).map(|()| sock)).inspect_err(|_| call::close(fd))
+}
+
+/// Raw sockets and those of ping may share their ports (`INET_PROTOSW_REUSE` of Linux). A raw socket receives from the
+/// beginning; its port is its protocol.
+fn begin_special(sock: Sock) -> Result<(), Errno> {
+    if !sock.pcb.is_raw() && !sock.pcb.is_ping() {
+        return Ok(());
+    }
+    let _ = call::set_int_option(sock.fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    sock.pcb.put_facade(facade::REUSEADDR, true);
+    if !sock.pcb.is_raw() {
+        return Ok(());
+    }
+    private::set_addresses(&lock(sock.arena), sock.index, Key { local: unbound(sock), remote: Address::default() });
+    open_mailbox(sock).inspect_err(|_| reap::release(sock.arena, sock.name(), End::Clean))
 }
 
 /// The host that the socket belongs to.
@@ -75,6 +112,11 @@ fn name_anchor(sock: Sock) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The type of the anchor of a socket that is connected, or listens.
+fn kind_of_anchor(sock: Sock) -> c_int {
+    if sock.pcb.has(flag::PACKETS) { libc::SOCK_SEQPACKET } else { libc::SOCK_STREAM }
+}
+
 /// The table lock, waited for: without it nothing can be said of addresses.
 fn lock(arena: &'static Arena) -> TableLock<'static> {
     arena.lock()
@@ -87,6 +129,12 @@ fn family_of(sock: Sock) -> c_int {
 /// No particular address, as such a socket has it before it is bound.
 fn any(sock: Sock) -> Address {
     Address::new(if sock.pcb.has(flag::INET6) { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }, 0)
+}
+
+/// The local address that a socket has which the program has not bound.
+fn unbound(sock: Sock) -> Address {
+    let port = if sock.pcb.is_raw() { sock.pcb.family_and_protocol().1 as u16 } else { 0 };
+    Address { port, ..any(sock) }
 }
 
 /// Who is to be reached at an address.
@@ -115,13 +163,14 @@ pub fn reach(arena: &Arena, host: u32, ip: IpAddr) -> Reach {
     if is_inside { Reach::Nobody } else { Reach::Outside }
 }
 
-/// Whether the socket is to leave the net in order to reach `to`: only where that is allowed, and before anybody in the net
-/// knows of it.
+/// Whether the socket is to leave the net in order to reach `to`: only where that is allowed, before anybody in the net
+/// knows of it, and with nothing but TCP and UDP, which need no privilege.
 pub fn may_leave(sock: Sock, to: Address) -> bool {
     sock.arena.header().net.outside.load(Ordering::Relaxed) == 1
         && reach(sock.arena, host(sock), to.ip()) == Reach::Outside
         && matches!(sock.pcb.state(), State::Closed)
         && !sock.pcb.shows(facade::BOUND)
+        && !(sock.pcb.is_raw() || sock.pcb.is_ping() || is_ns(sock))
 }
 
 /// Makes the socket the kernel's, in the real network, with the options that the program has set. What its descriptor was
@@ -173,7 +222,7 @@ pub fn source(sock: Sock, local: Address, to: IpAddr) -> Option<Address> {
 }
 
 /// What a socket can be bound to: any address, a loopback one, or one of its host's.
-fn is_local(sock: Sock, ip: IpAddr) -> bool {
+pub(super) fn is_local(sock: Sock, ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_loopback() || hosts::host(sock.arena, host(sock)).is_some_and(|h| h.has(ip))
 }
 
@@ -183,6 +232,9 @@ fn is_local(sock: Sock, ip: IpAddr) -> bool {
 /// `EINVAL` where it is bound already, `EADDRNOTAVAIL`, `EADDRINUSE`.
 pub fn bind(sock: Sock, to: Address) -> Result<(), Errno> {
     let pcb = sock.pcb;
+    if pcb.is_raw() {
+        return bind_raw(sock, to);
+    }
     let is_v4_for_v6 = pcb.has(flag::INET6) && to.ip().is_ipv4();
     if pcb.addresses().local.port != 0 || (is_v4_for_v6 && pcb.has(flag::V6ONLY)) {
         return Err(Errno::EINVAL);
@@ -193,6 +245,20 @@ pub fn bind(sock: Sock, to: Address) -> Result<(), Errno> {
     claim(sock, to.port, |lock| private::bind(lock, sock.index, to))?;
     pcb.put_facade(facade::BOUND, to.port != 0);
     open_mailbox(sock)
+}
+
+/// bind(2) of a raw socket: what it receives is sent to that address.
+fn bind_raw(sock: Sock, to: Address) -> Result<(), Errno> {
+    if sock.pcb.state() != State::Closed || to.ip().is_ipv4() == sock.pcb.has(flag::INET6) {
+        return Err(Errno::EINVAL);
+    }
+    if !is_local(sock, to.ip()) {
+        return Err(Errno(libc::EADDRNOTAVAIL));
+    }
+    let local = Address { port: unbound(sock).port, ..to };
+    private::set_addresses(&lock(sock.arena), sock.index, Key { local, remote: Address::default() });
+    sock.pcb.put_facade(facade::BOUND, true);
+    Ok(())
 }
 
 /// A port of its own for a socket that has none.
@@ -250,14 +316,15 @@ pub fn connect_datagram(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
     let Some(to) = to else {
         let key = pcb.addresses();
         // What the program has not bound is not bound any more.
-        let local = if pcb.shows(facade::BOUND) { key.local } else { any(sock) };
+        let local = if pcb.shows(facade::BOUND) { key.local } else { unbound(sock) };
         private::set_addresses(&lock(sock.arena), sock.index, Key { local, remote: Address::default() });
         pcb.set_state(State::Closed);
         return Ok(());
     };
     let to = meant(to);
     let reached = reach(sock.arena, host(sock), to.ip());
-    if !matches!(reached, Reach::Host(_)) && !is_question(sock.arena, to) {
+    // Whether an address of the net's is somebody's is not asked before something is sent.
+    if reached == Reach::Outside && !is_question(sock.arena, to) {
         return Err(unreachable(sock, reached));
     }
     ensure_port(sock)?;
@@ -299,9 +366,23 @@ pub fn address(sock: Sock, remote: bool) -> Result<Address, Errno> {
     if is_connected && !super::options::is_over(sock) { Ok(key.remote) } else { Err(Errno::ENOTCONN) }
 }
 
+/// Whether the socket is of Xerox NS.
+pub fn is_ns(sock: Sock) -> bool {
+    family_of(sock) == AF_NS
+}
+
+/// The socket's own host, where a program of NS names no particular one to be reached.
+pub fn named_of_ns(sock: Sock, to: Address) -> Address {
+    let own = hosts::host(sock.arena, host(sock)).filter(|_| to.is_any());
+    own.map_or(to, |host| Address::new(host.v4().into(), to.port))
+}
+
 /// What a send on a stream without a connection is told.
 #[cold]
 pub fn send_unconnected(sock: Sock, flags: c_int) -> Ret {
+    if sock.pcb.has(flag::PACKETS) {
+        return Err(end::take_error(sock).unwrap_or(Errno::ENOTCONN));
+    }
     Err(end::take_error(sock).unwrap_or_else(|| super::send::signalled(Errno::EPIPE, flags)))
 }
 
@@ -346,7 +427,7 @@ fn stop_listening(sock: Sock) {
 
 /// Wakes one who waits in accept(2), by a client that is none of the net's.
 fn wake_acceptors(sock: Sock) {
-    if let Ok(fd) = anchor::socket(libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+    if let Ok(fd) = anchor::socket(kind_of_anchor(sock) | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
         let _ = anchor::connect(fd, &anchor_name(sock.arena, sock.index, sock.name().generation));
         call::close(fd);
     }

@@ -323,6 +323,22 @@ pub fn has_file_capabilities(path: &core::ffi::CStr) -> bool {
     unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), core::ptr::null_mut(), 0) > 0 }
 }
 
+/// An empty file in memory that may be executed, and that is closed by exec (memfd_create(2)).
+pub fn file_in_memory(name: &core::ffi::CStr) -> std::io::Result<std::os::fd::OwnedFd> {
+    const MFD_EXEC: libc::c_uint = 0x10;
+    // Kernels before 6.3 do not know the flag, and let all be executed.
+    for flags in [libc::MFD_CLOEXEC | MFD_EXEC, libc::MFD_CLOEXEC] {
+        // SAFETY: a NUL-terminated string, and a descriptor that is nobody else's.
+        unsafe {
+            let fd = libc::memfd_create(name.as_ptr(), flags);
+            if fd >= 0 {
+                return Ok(std::os::fd::FromRawFd::from_raw_fd(fd));
+            }
+        }
+    }
+    Err(std::io::Error::last_os_error())
+}
+
 /// Writes a text to descriptor 2.
 pub fn write_stderr(text: &[u8]) {
     // SAFETY: `text` is readable for its length.

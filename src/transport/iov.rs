@@ -56,6 +56,21 @@ impl<'a> Iov<'a> {
         Iov { rest: core::slice::from_ref(place), done: 0, left: bytes.len(), discard: false }
     }
 
+    /// Copies `bytes`, as many as there is room for, into the buffers. False as for `send_to`.
+    pub fn copy_from(&self, bytes: &[u8]) -> bool {
+        let n = bytes.len().min(self.left);
+        self.each(n, |part, done, len| {
+            // SAFETY: the caller's buffer, all of which is overwritten now; `done + len <= n`.
+            unsafe {
+                if !fault::can_write(part, len) {
+                    return false;
+                }
+                copy(part, bytes.as_ptr().add(done), len);
+            }
+            true
+        })
+    }
+
     /// A place for `n` bytes that nobody wants.
     pub fn nowhere(n: usize) -> Iov<'static> {
         Iov { rest: &[], done: 0, left: n, discard: true }
@@ -270,6 +285,11 @@ impl<'a> Iov<'a> {
         (out, n)
     }
 
+    /// A second cursor at the same place, for no more than `most` bytes.
+    pub fn beginning(&self, most: usize) -> Iov<'a> {
+        Iov { left: self.left.min(most), ..*self }
+    }
+
     /// A second cursor at the same place, for looking without taking.
     pub fn fork(&self) -> Iov<'a> {
         Iov { ..*self }
@@ -313,6 +333,25 @@ impl Piece {
         if let Ok(iov) = unsafe { Iov::new(&buffers) } {
             f(&iov);
         }
+    }
+}
+
+/// Bytes of our own in two parts, to be sent as if they were the caller's.
+pub struct Parts<'a> {
+    buffers: [iovec; 2],
+    _bytes: core::marker::PhantomData<&'a [u8]>,
+}
+
+impl<'a> Parts<'a> {
+    pub fn new(first: &'a [u8], second: &'a [u8]) -> Parts<'a> {
+        let buffer = |part: &[u8]| iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() };
+        Parts { buffers: [buffer(first), buffer(second)], _bytes: core::marker::PhantomData }
+    }
+
+    /// A cursor over both, for sending.
+    pub fn iov(&self) -> Iov<'_> {
+        let left = self.buffers.iter().map(|b| b.iov_len).sum();
+        Iov { rest: &self.buffers, done: 0, left, discard: false }
     }
 }
 

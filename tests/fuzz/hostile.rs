@@ -679,7 +679,7 @@ impl World {
                 let name = |remote| options::name(fd.as_raw_fd(), remote).unwrap_or_default();
                 let key = Key { local: name(false), remote: name(true) };
                 let _ = (table::connected(arena, key).is_some(), table::connected(arena, key.reversed()).is_some());
-                let _ = table::datagram(arena, 0, key.local, key.remote).is_some();
+                let _ = table::datagram(arena, (0, 0), key.local, key.remote).is_some();
                 if let Ok(cookie) = call::cookie(fd.as_raw_fd()) {
                     let _ = table::by_cookie(arena, cookie).is_some();
                 }

@@ -48,14 +48,20 @@ pub fn note(sock: Sock, level: c_int, option: c_int) {
 /// Hop limit and traffic class of a datagram.
 #[inline]
 pub(super) fn of(sock: Sock, known: &Known, wished: Marks) -> (u8, u8) {
+    chosen(sock, known.is_v4, known.hops, wished)
+}
+
+/// The same, of which the hop limit is `default` where none was set.
+#[inline]
+pub(super) fn chosen(sock: Sock, is_v4: bool, default: u8, wished: Marks) -> (u8, u8) {
     let options = sock.pcb.marks.load(Ordering::Relaxed);
     if options == 0 && wished == Marks::default() {
-        return (known.hops, 0);
+        return (default, 0);
     }
-    let lanes = if known.is_v4 { options } else { options >> (2 * BITS) };
+    let lanes = if is_v4 { options } else { options >> (2 * BITS) };
     let set = |lane: u64| (lane & 0xffff).checked_sub(1).map(|value| value as u8);
     let Marks { hops, class } = wished;
-    (hops.or(set(lanes)).unwrap_or(known.hops), class.or(set(lanes >> BITS)).unwrap_or(0))
+    (hops.or(set(lanes)).unwrap_or(default), class.or(set(lanes >> BITS)).unwrap_or(0))
 }
 
 /// The hop limit where none was set: the host's (net.ipv4.ip_default_ttl, net.ipv6.conf.all.hop_limit). Where one was it
@@ -113,6 +119,11 @@ impl Wishes {
             _ => return None,
         }
         Some(())
+    }
+
+    /// The address that it shall come from, where one is named.
+    pub(super) fn from(&self) -> Option<IpAddr> {
+        self.from
     }
 
     /// Whether a datagram from `known.from` is what they ask for. No address in particular is what the route says, even if

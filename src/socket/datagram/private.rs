@@ -21,7 +21,7 @@ pub(super) fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
         Reach::Host(there) => Some(there),
         _ => None,
     };
-    let found = from.zip(there).and_then(|(from, there)| table::datagram(sock.arena, there, to, from));
+    let found = from.zip(there).and_then(|(from, there)| table::datagram(sock.arena, (there, sock.pcb.space()), to, from));
     let target = found.filter(|(_, p)| p.link.load(Ordering::Acquire) != 0).map(|(index, p)| Name::of(index, p));
     let is_v4 = to.ip().is_ipv4();
     Known {
@@ -46,6 +46,9 @@ pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, 
     let pcb = sock.pcb;
     let is_connected = to.is_none();
     private::ensure_port(sock)?;
+    if pcb.is_raw() || pcb.is_ping() {
+        return raw::send(sock, source, flags, to, wishes);
+    }
     let Some(to) = to.map(private::meant).or_else(|| Some(pcb.addresses().remote).filter(|a| a.port != 0)) else {
         return Err(Errno(libc::EDESTADDRREQ));
     };
@@ -75,26 +78,33 @@ pub(super) fn send(sock: Sock, source: &Iov, flags: c_int, to: Option<Address>, 
     if private::is_question(sock.arena, to) {
         return questions::answer(sock, source, to);
     }
-    nobody_receives(sock, to, source, is_connected)
+    nobody_receives(sock, to, source, wishes)
 }
 
 /// What becomes of a datagram that nobody receives.
 #[cold]
-fn nobody_receives(sock: Sock, to: Address, source: &Iov, is_connected: bool) -> Ret {
-    match private::reach(sock.arena, private::host(sock), to.ip()) {
-        Reach::Host(host) => {
-            let from = private::source(sock, sock.pcb.addresses().local, to.ip());
-            if let Some(from) = from.filter(|_| tap::is_on(sock.arena)) {
-                let datagram = tap::Datagram { from, to, hops: 0, class: 0, sender: sock.pcb, receiver: None, host };
-                datagram.tell_unreachable(sock.arena, source);
-            }
-            // The host answers that nobody is there (RFC 1122, 4.1.3.1); only who is connected is told.
-            if is_connected {
-                sock.pcb.so_error.store(libc::ECONNREFUSED as u32, Ordering::Release);
+fn nobody_receives(sock: Sock, to: Address, source: &Iov, wishes: Wishes) -> Ret {
+    let there = private::reach(sock.arena, private::host(sock), to.ip());
+    match there {
+        Reach::Nobody if !errors::are_queued(sock, to.ip().is_ipv4()) => Err(private::unreachable(sock, there)),
+        Reach::Outside => Err(private::unreachable(sock, there)),
+        _ if private::is_ns(sock) => {
+            told_of_death(sock);
+            Ok(source.left())
+        }
+        // The host answers that nobody is there (RFC 1122, 4.1.3.1).
+        Reach::Nobody | Reach::Host(_) => {
+            if let Some(from) = private::source(sock, sock.pcb.addresses().local, to.ip()) {
+                if let Reach::Host(host) = there
+                    && tap::is_on(sock.arena)
+                {
+                    let datagram = tap::Datagram { from, to, hops: 0, class: 0, sender: sock.pcb, receiver: None, host };
+                    datagram.tell_unreachable(sock.arena, source);
+                }
+                raw::refuse_datagram(sock, source, there, (from, to), wishes);
             }
             Ok(source.left())
         }
-        reached => Err(private::unreachable(sock, reached)),
     }
 }
 

@@ -153,7 +153,7 @@ fn look_up(sock: Sock, key: Key, to: Address, epoch: u64) -> Known {
     // What belongs to an interface is told with that.
     let has_scope = |a: Address| matches!(a.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
     let from = from.filter(|&from| !has_scope(from) && !has_scope(to));
-    let target = from.and_then(|from| table::datagram(sock.arena, 0, to, from)).and_then(|(index, p)| {
+    let target = from.and_then(|from| table::datagram(sock.arena, (0, 0), to, from)).and_then(|(index, p)| {
         let has_mailbox = p.link.load(Ordering::Acquire) != 0 && !p.has(flag::KERNEL_ONLY);
         let is_local = to.ip().is_loopback() || p.addresses().local == to;
         (has_mailbox && is_local && !p.has(flag::NOT_ALONE)).then(|| {

@@ -109,7 +109,7 @@ impl Endpoint {
         if self.rx.has_data() {
             bits |= READABLE;
         }
-        if pcb.so_error.load(Ordering::Relaxed) != 0 {
+        if pcb.so_error.load(Ordering::Relaxed) != 0 || errors::any(self.sock) {
             bits |= POLLERR;
         }
         if pcb.has(flag::SHUT_RD) {

@@ -70,10 +70,10 @@ fn establish(sock: Sock, to: Address) -> Result<(), Errno> {
         let lock = lock(arena);
         let bound = if before.port == 0 { private::bind(&lock, sock.index, any(sock)).map_err(|_| Errno(libc::EADDRNOTAVAIL))? } else { before };
         let key = Key { local: source(sock, bound, to.ip()).ok_or(Errno(libc::ENETUNREACH))?, remote: to };
-        if private::is_connected(arena, sock.index, host(sock), key) {
+        if private::is_connected(arena, sock.index, (host(sock), pcb.space()), key) {
             return Err(Errno(libc::EADDRNOTAVAIL));
         }
-        let Some((listener, l)) = private::listener(arena, there, to, key.local) else {
+        let Some((listener, l)) = private::listener(arena, (there, pcb.space()), to, key.local) else {
             drop(lock);
             if tap::is_on(arena) {
                 tap::refused(arena, key, [host(sock), there]);
@@ -152,7 +152,7 @@ pub(super) fn renew(sock: Sock) -> Result<(), Errno> {
     pcb.set_state(State::Closed);
     if was_connected {
         let flags = if pcb.has(flag::NONBLOCK) { libc::SOCK_NONBLOCK } else { 0 };
-        anchor::replace(sock.fd, libc::AF_UNIX, libc::SOCK_STREAM | flags)?;
+        anchor::replace(sock.fd, libc::AF_UNIX, kind_of_anchor(sock) | flags)?;
         let (cookie, inode) = (call::cookie(sock.fd)?, call::inode(sock.fd)?);
         private::renumber(&lock(sock.arena), sock.index, cookie);
         pcb.anchor_inode.store(inode, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use libc::{
 };
 
 use super::*;
+use crate::pcb::extras;
 use crate::socket::options::{Set, tcp_state};
 
 /// Options of SOL_SOCKET that sockets of AF_UNIX do not have, or do not give to those that are accepted.
@@ -24,6 +25,11 @@ const CONNECTED_SNDBUF: c_int = 2_626_560;
 const MTU: c_int = 65_535;
 const IP_MTU: c_int = 14;
 const IPV6_MTU: c_int = 24;
+/// Options of raw sockets (raw(7), icmp6(7) of BSD), which no other socket of the kernel's could be asked about.
+const SOL_RAW: c_int = 255;
+const ICMP_FILTER: c_int = 1;
+const ICMP6_FILTER: c_int = 1;
+const IPV6_CHECKSUM: c_int = 7;
 
 /// What programs do without where the kernel does not have it: datagrams in parts, and many in one.
 const REFUSED_OF_UDP: [c_int; 3] = [libc::UDP_CORK, libc::UDP_SEGMENT, UDP_GRO];
@@ -45,10 +51,16 @@ fn key(level: c_int, name: c_int) -> u64 {
     (name as u64 & 0x7fff) << 32 | 1 << 47 | (level as u64 & 0xffff) << 48
 }
 
-fn kept(sock: Sock, level: c_int, name: c_int) -> Option<c_int> {
+/// The value of an option that the program has set.
+pub fn kept(pcb: &Pcb, level: c_int, name: c_int) -> Option<c_int> {
     let key = key(level, name);
-    let words = sock.pcb.options.iter().map(|word| word.load(Ordering::Acquire));
+    let words = pcb.options.iter().map(|word| word.load(Ordering::Acquire));
     words.into_iter().find(|word| word & !0xffff_ffff == key).map(|word| word as u32 as c_int)
+}
+
+/// Whether such an option is set, to something else than 0.
+pub fn is_on(pcb: &Pcb, level: c_int, name: c_int) -> bool {
+    kept(pcb, level, name).is_some_and(|value| value != 0)
 }
 
 fn keep(sock: Sock, level: c_int, name: c_int, value: c_int) {
@@ -81,13 +93,50 @@ fn is_anchors(level: c_int, name: c_int) -> bool {
     level == SOL_SOCKET && !NOT_OF_ANCHORS.contains(&name)
 }
 
-/// Family and type that the program sees.
+/// Family and type of a socket of the kernel's that is like it.
 pub fn kind_of(sock: Sock) -> (c_int, c_int) {
-    (family_of(sock), if sock.pcb.has(flag::DATAGRAM) { libc::SOCK_DGRAM } else { libc::SOCK_STREAM })
+    // Of what NS has nothing is asked but the options of every socket.
+    let family = if is_ns(sock) { libc::AF_INET } else { family_of(sock) };
+    (family, if sock.pcb.has(flag::DATAGRAM) { libc::SOCK_DGRAM } else { libc::SOCK_STREAM })
 }
 
 /// Values that were found to be good, so that they need not be tried again.
 static GOOD: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
+
+/// setsockopt(2) of what raw sockets alone have.
+fn set_raw(sock: Sock, option: (c_int, c_int), value: &[u8]) -> Option<Set> {
+    let (family, protocol) = sock.pcb.family_and_protocol();
+    let int = || value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes));
+    let is_known = match option {
+        (SOL_RAW, ICMP_FILTER) => protocol == libc::IPPROTO_ICMP,
+        (libc::IPPROTO_IP, libc::IP_HDRINCL) => family == libc::AF_INET,
+        (SOL_RAW | IPPROTO_IPV6, IPV6_CHECKSUM) => protocol == libc::IPPROTO_ICMPV6,
+        (libc::IPPROTO_ICMPV6, ICMP6_FILTER) => {
+            let mut filter = [0; 8];
+            filter.iter_mut().zip(value.as_chunks::<4>().0).for_each(|(word, bytes)| *word = u32::from_ne_bytes(*bytes));
+            let is_its = sock.pcb.is_raw() && protocol == libc::IPPROTO_ICMPV6;
+            return is_its.then(|| if extras::set_filter(sock.arena, sock.pcb, filter) { Set::Done } else { Set::Refused(Errno(libc::ENOBUFS)) });
+        }
+        _ => false,
+    };
+    if !is_known || !sock.pcb.is_raw() {
+        return None;
+    }
+    let Some(value) = int() else { return Some(Set::Refused(Errno::EINVAL)) };
+    keep(sock, option.0, option.1, value);
+    Some(Set::Done)
+}
+
+/// getsockopt(2) of the same.
+fn get_raw(sock: Sock, option: (c_int, c_int), into: &mut [u8]) -> Option<usize> {
+    let is_its = sock.pcb.is_raw() && sock.pcb.family_and_protocol().1 == libc::IPPROTO_ICMPV6;
+    if !is_its || option != (libc::IPPROTO_ICMPV6, ICMP6_FILTER) {
+        return None;
+    }
+    let filter = extras::filter(sock.arena, sock.pcb);
+    let bytes = filter.iter().flat_map(|word| word.to_ne_bytes());
+    Some(into.iter_mut().zip(bytes).map(|(to, from)| *to = from).count())
+}
 
 /// Before setsockopt(2) with `value`: `Set::Kernel` where the anchor is to be set.
 pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
@@ -98,8 +147,18 @@ pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
     if let (SOL_SOCKET, SO_REUSEADDR, Some(value)) = (level, name, int) {
         sock.pcb.put_facade(facade::REUSEADDR, value != 0);
     }
+    if sock.pcb.has(flag::DATAGRAM) && level == SOL_SOCKET && matches!(name, libc::SO_ATTACH_FILTER | libc::SO_ATTACH_BPF) {
+        // It would judge the anchor's doorbells.
+        return Set::Refused(Errno::ENOPROTOOPT);
+    }
     if is_anchors(level, name) {
         return Set::Kernel;
+    }
+    if is_ns(sock) && level != SOL_SOCKET {
+        return Set::Refused(Errno::ENOPROTOOPT);
+    }
+    if let Some(set) = set_raw(sock, (level, name), value) {
+        return set;
     }
     if level == IPPROTO_IPV6 && name == libc::IPV6_V6ONLY && sock.pcb.addresses().local.port != 0 {
         return Set::Refused(Errno::EINVAL);
@@ -150,7 +209,7 @@ pub fn int(sock: Sock, level: c_int, name: c_int) -> Option<c_int> {
     if is_anchors(level, name) {
         return call::int_option(sock.fd, level, name).ok();
     }
-    kept(sock, level, name).or_else(|| {
+    kept(sock.pcb, level, name).or_else(|| {
         let mut value = [0u8; size_of::<c_int>()];
         let (family, kind) = kind_of(sock);
         preserved(|| anchor::try_option(family, kind, (level, name), None, Some(&mut value))).ok()?;
@@ -169,7 +228,11 @@ pub fn get(sock: Sock, level: c_int, name: c_int, into: &mut [u8]) -> Option<Res
     let known = match (level, name) {
         (SOL_SOCKET, SO_DOMAIN) => Some(family),
         (SOL_SOCKET, SO_PROTOCOL) => Some(protocol),
-        (SOL_SOCKET, SO_TYPE) => None,
+        (SOL_SOCKET, SO_TYPE) => sock.pcb.is_raw().then_some(libc::SOCK_RAW),
+        (SOL_RAW, ICMP_FILTER) if sock.pcb.is_raw() => Some(kept(sock.pcb, level, name).unwrap_or(0)),
+        (libc::IPPROTO_IP, libc::IP_HDRINCL) if sock.pcb.is_raw() => {
+            Some(kept(sock.pcb, level, name).unwrap_or(c_int::from(protocol == libc::IPPROTO_RAW)))
+        }
         (SOL_SOCKET, libc::SO_ERROR) => {
             if let Some(ep) = sock.endpoint().filter(|ep| !ep.is_mailbox()) {
                 ep.look_at_anchor();
@@ -193,12 +256,18 @@ pub fn get(sock: Sock, level: c_int, name: c_int, into: &mut [u8]) -> Option<Res
         (libc::IPPROTO_IP, IP_MTU) | (IPPROTO_IPV6, IPV6_MTU) if sock.pcb.state() == State::Established => Some(MTU),
         (SOL_SOCKET, libc::SO_ACCEPTCONN) => Some(c_int::from(sock.pcb.state() == State::Listen)),
         _ if is_anchors(level, name) => None,
-        _ => kept(sock, level, name),
+        _ => kept(sock.pcb, level, name),
     };
     if let Some(value) = known {
         let bytes = value.to_ne_bytes();
         let n = into.len().min(bytes.len());
         into.get_mut(..n)?.copy_from_slice(bytes.get(..n)?);
+        return Some(Ok(n));
+    }
+    if is_ns(sock) && level != SOL_SOCKET {
+        return Some(Err(Errno::ENOPROTOOPT));
+    }
+    if let Some(n) = get_raw(sock, (level, name), into) {
         return Some(Ok(n));
     }
     if is_anchors(level, name) {
