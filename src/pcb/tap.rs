@@ -292,10 +292,10 @@ pub struct Datagram<'a> {
     pub to: Address,
     pub hops: u8,
     pub class: u8,
-    pub sender: &'a Pcb,
-    /// The one who gets it, if there is one, and the host.
+    /// From which host, and to which; 0 is none of the net's.
+    pub hosts: [u32; 2],
+    /// The one who gets it, if there is one.
     pub receiver: Option<&'a Pcb>,
-    pub host: u32,
 }
 
 impl Datagram<'_> {
@@ -303,8 +303,8 @@ impl Datagram<'_> {
         Event {
             hops: self.hops,
             class: self.class,
-            from_host: self.sender.host.load(Ordering::Relaxed),
-            to_host: self.host,
+            from_host: self.hosts[0],
+            to_host: self.hosts[1],
             peer_pid: self.receiver.map_or(0, |p| pid_of(arena, p)),
             ..Event::now(kind, libc::IPPROTO_UDP as u8, self.from, self.to)
         }

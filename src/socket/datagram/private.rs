@@ -98,7 +98,7 @@ fn nobody_receives(sock: Sock, to: Address, source: &Iov, wishes: Wishes) -> Ret
                 if let Reach::Host(host) = there
                     && tap::is_on(sock.arena)
                 {
-                    let datagram = tap::Datagram { from, to, hops: 0, class: 0, sender: sock.pcb, receiver: None, host };
+                    let datagram = tap::Datagram { from, to, hops: 0, class: 0, hosts: [private::host(sock), host], receiver: None };
                     datagram.tell_unreachable(sock.arena, source);
                 }
                 raw::refuse_datagram(sock, source, there, (from, to), wishes);

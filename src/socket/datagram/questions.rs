@@ -7,6 +7,7 @@ use super::marks::Marks;
 use super::send::{Known, put};
 use super::*;
 use crate::net::dns;
+use crate::pcb::tap;
 use crate::socket::private;
 
 /// The most bytes of a question, and of its answer, that are looked at.
@@ -27,8 +28,11 @@ pub(super) fn answer(sock: Sock, source: &Iov, server: Address) -> Ret {
         Err(Errno(libc::EMSGSIZE)) => return Ok(source.left()),
         asked => query.get(..asked?).unwrap_or(&[]),
     };
-    let n = dns::answer(sock.arena, asked, &mut text);
     let own = private::source(sock, sock.pcb.addresses().local, server.ip());
+    if let Some(from) = own.filter(|_| tap::is_on(sock.arena)) {
+        tap::Datagram { from, to: server, hops: 0, class: 0, hosts: [private::host(sock), 0], receiver: None }.tell(sock.arena, source);
+    }
+    let n = dns::answer(sock.arena, asked, &mut text);
     let (Some(own), Some(text)) = (own, text.get_mut(..n).filter(|text| !text.is_empty())) else { return Ok(asked.len()) };
     let known = Known {
         sender: sock.name(),

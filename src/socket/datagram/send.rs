@@ -9,7 +9,7 @@ use crate::pcb::circuit::{End, Link, circuit};
 use crate::pcb::reap::{self, Name};
 use crate::pcb::tap;
 use crate::shm::{arena::joined, blocks, owner};
-use crate::socket::packet;
+use crate::socket::{packet, private as socket_private};
 use crate::sys::clock::ticks;
 use crate::transport::direction::Direction;
 use crate::transport::notifier::notifier;
@@ -270,8 +270,7 @@ pub(super) fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_conn
     let more = if mailbox.pcb.has(flag::ASKS) || !known.is_to_from { Some(told::more(mailbox.pcb, mailbox.ring, known.to)) } else { None };
     let has_more = more.is_some();
     if tap::is_on(sock.arena) && mailbox.is_open() {
-        let (receiver, host) = (Some(mailbox.pcb), mailbox.pcb.host.load(Ordering::Relaxed));
-        tap::Datagram { from: known.from, to: known.to, hops, class, sender: sock.pcb, receiver, host }.tell(sock.arena, source);
+        tell(sock, &known, &mailbox, (hops, class), source);
     }
     mailbox.ring.produced.place.store(crowd::place_again(), Ordering::Relaxed);
     let push =
@@ -301,6 +300,16 @@ pub(super) fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_conn
         preserved(|| ring(sock, target, (!is_connected).then_some(known.to)));
     }
     Some(Ok(bytes))
+}
+
+/// Tells captures of a datagram that is on its way.
+#[cold]
+fn tell(sock: Sock, known: &Known, mailbox: &Mailbox, (hops, class): (u8, u8), source: &Iov) {
+    // The server of names is on no host.
+    let is_answer = sock.pcb.is_private() && socket_private::is_question(sock.arena, known.from);
+    let from_host = if is_answer { 0 } else { sock.pcb.host.load(Ordering::Relaxed) };
+    let hosts = [from_host, mailbox.pcb.host.load(Ordering::Relaxed)];
+    tap::Datagram { from: known.from, to: known.to, hops, class, hosts, receiver: Some(mailbox.pcb) }.tell(sock.arena, source);
 }
 
 /// Several that send to one mailbox take turns, or each would have it to itself for as long as the kernel lets it run.
