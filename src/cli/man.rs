@@ -11,12 +11,15 @@ use super::output::Output;
 /// What the parser does not know.
 const REST: &str = r#".SH "EXIT STATUS"
 \fBlandline run\fR ends as the program ends; it gives 126 where the program may not be run or cannot be
-preloaded, 127 where it is not found, and 125 where Landline itself is at fault. The other commands give 0 on
+preloaded, 127 where it is not found, and 125 where Landline itself is at fault. \fBlandline up\fR ends as the first of its
+programs that was not to end, with 128 and the number of a signal that ended all, and with 1 where a program did not become
+ready. The other commands give 0 on
 success, also where there is no arena, 2 for wrong usage and 1 for other errors.
 .SH FILES
 .TP
 /dev/shm/landline\-\fIUSER\fR\-\fINET\fR\-\fIPID\fR\-v\fIN\fR
-The arena: user id, network namespace, pid namespace, version of the layout.
+The arena: user id, network namespace, pid namespace, version of the layout. That of a private net has \fB@\fINAME\fR
+after it.
 .SH "SEE ALSO"
 \fBss\fR(8), \fBld.so\fR(8), \fBtcp\fR(7), \fBsocket\fR(7)
 "#;
@@ -27,13 +30,14 @@ pub fn render(mut out: &mut Output, mut command: Command) -> io::Result<()> {
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
     writeln!(out, ".SH SYNOPSIS")?;
-    for sub in visible(&command) {
+    let commands = leaves(&command, "landline");
+    for (_, sub) in &commands {
         writeln!(out, "{}\n.br", synopsis(sub)?)?;
     }
     man.render_description_section(&mut out)?;
     writeln!(out, ".SH COMMANDS")?;
-    for sub in visible(&command) {
-        writeln!(out, ".SS \"landline {}\"", sub.get_name())?;
+    for (name, sub) in commands {
+        writeln!(out, ".SS \"{name}\"")?;
         let man = Man::new(sub.clone());
         out.write_all(without_heading(|to| man.render_description_section(to))?.as_bytes())?;
         out.write_all(without_heading(|to| man.render_options_section(to))?.as_bytes())?;
@@ -45,8 +49,14 @@ pub fn render(mut out: &mut Output, mut command: Command) -> io::Result<()> {
     out.write_all(REST.as_bytes())
 }
 
-fn visible(command: &Command) -> impl Iterator<Item = &Command> {
-    command.get_subcommands().filter(|sub| !sub.is_hide_set())
+/// Every command that does something, with its whole name.
+fn leaves<'a>(command: &'a Command, name: &str) -> Vec<(String, &'a Command)> {
+    let subs = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    let all = subs.flat_map(|sub| {
+        let name = format!("{name} {}", sub.get_name());
+        if sub.has_subcommands() { leaves(sub, &name) } else { vec![(name, sub)] }
+    });
+    all.collect()
 }
 
 fn synopsis(sub: &Command) -> io::Result<String> {
