@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use crate::net::hosts;
+use crate::net::xns::AF_NS;
 use crate::pcb::block::{facade, flag, pcb};
 use crate::pcb::circuit::{Circuit, Link, circuit};
 use crate::pcb::{Address, Pcb, State, reap, table};
@@ -29,6 +30,17 @@ impl Process {
         let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         Process { pid, program: program.trim_end().to_owned(), host: word(|p| p.host.load(Ordering::Relaxed)), is_dead: owner::is_dead(arena, slot) }
     }
+}
+
+/// The name of a process's program. One that was executed by a descriptor goes by its number, and by what it was called.
+fn program(pid: u32) -> String {
+    let of = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let name = String::from_utf8_lossy(&of("comm")).trim_end().to_owned();
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_digit()) {
+        return name;
+    }
+    let called = of("cmdline").split(|&b| b == 0).next().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
+    called.rsplit('/').next().filter(|called| !called.is_empty()).map_or(name, str::to_owned)
 }
 
 /// The arena as it is being read.
@@ -126,9 +138,18 @@ pub fn is_unix(pcb: &Pcb) -> bool {
     pcb.has(flag::UNIX | flag::LOCAL) && !pcb.is_private()
 }
 
-/// What a socket is, as `landline ss` writes it.
+/// What a socket is, as ss(8) writes it; of AF_NS by the protocol.
 pub fn proto(pcb: &Pcb) -> &'static str {
     let (is_datagram, is_v6) = (pcb.has(flag::DATAGRAM), pcb.has(flag::INET6));
+    if pcb.is_raw() {
+        return if is_v6 { "raw6" } else { "raw" };
+    }
+    if pcb.is_ping() {
+        return if is_v6 { "icmp6" } else { "icmp" };
+    }
+    if pcb.is_private() && pcb.family_and_protocol().0 == AF_NS {
+        return if is_datagram { "idp" } else { "spp" };
+    }
     match (is_unix(pcb), is_datagram, is_v6) {
         (true, true, _) => "unixgram",
         (true, false, _) if pcb.has(flag::PACKETS) => "unixseq",
@@ -173,6 +194,7 @@ pub struct Flow {
     /// Which one, for finding it again.
     pub id: (u32, u32),
     pub proto: &'static str,
+    pub is_mailbox: bool,
     /// First who connected, or sends; then who accepted, or receives.
     pub ends: [FlowEnd; 2],
     /// By the first, and by the second.
@@ -210,7 +232,7 @@ fn flow(view: &mut View, index: u32, circuit: &Circuit, with_unix: bool) -> Opti
             is_on_ring: direction.path() == Path::Ring,
         }
     });
-    let flow = Flow { id: (index, generation), proto: proto(known), ends, sent };
+    let flow = Flow { id: (index, generation), proto: proto(known), is_mailbox, ends, sent };
     // It may have been freed meanwhile, and given to others.
     (circuit.generation.load(Ordering::Acquire) == generation).then_some(flow)
 }

@@ -147,7 +147,7 @@ fn path(flow: &Flow) -> &'static str {
     match flow.sent.map(|sent| sent.is_on_ring) {
         [true, true] => "ring",
         // Into a mailbox nothing goes back.
-        [true, false] if flow.proto.starts_with("udp") || flow.proto == "unixgram" => "ring",
+        [true, false] if flow.is_mailbox => "ring",
         [false, false] => "kernel",
         _ => "both",
     }
@@ -161,7 +161,7 @@ mod tests {
     fn flow(id: u32, ends: [u32; 2], bytes: [u64; 2], is_on_ring: bool) -> Flow {
         let end = |host| FlowEnd { host, process: None, port: 0 };
         let sent = |bytes| Sent { bytes, messages: bytes / 10, queued: 1, is_on_ring };
-        Flow { id: (id, 1), proto: "tcp", ends: ends.map(end), sent: bytes.map(sent) }
+        Flow { id: (id, 1), proto: "tcp", is_mailbox: false, ends: ends.map(end), sent: bytes.map(sent) }
     }
 
     fn look(at: Instant, flows: Vec<Flow>) -> Look {
