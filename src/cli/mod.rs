@@ -4,6 +4,7 @@
 //! only where programs are about to join it.
 
 mod capture;
+mod fault;
 mod gc;
 mod kernel;
 mod links;
@@ -75,6 +76,8 @@ enum Command {
     Stats(Format),
     /// Show what crosses the net, or write it to a file of packets
     Capture(capture::Options),
+    /// Make links of a private net slow, lossy, or cut, while programs run
+    Fault(fault::Options),
     /// Release what dead processes held, give unused memory back, remove private nets that nobody uses
     Gc(Format),
     /// Print the version
@@ -141,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Top(options) => top::top(&options, &place),
         Command::Stats(format) => output::print(|out| stats::show(out, existing(&place).as_ref(), &place, format.json)),
         Command::Capture(options) => capture::run(&options, &place),
+        Command::Fault(options) => fault::fault(&options, &place),
         Command::Gc(format) => output::print(|out| gc::collect(out, existing(&place).as_ref(), &place, format.json)),
         Command::Version => output::print(|out| writeln!(out, "landline {}", env!("CARGO_PKG_VERSION"))),
         Command::Man => output::print(|out| man::render(out, Cli::command())),

@@ -27,8 +27,7 @@ impl Process {
     pub fn of(arena: &Arena, slot: u32) -> Process {
         let word = |word: fn(&owner::Process) -> u32| owner::process(arena, slot).map_or(0, word);
         let pid = word(|p| p.pid.load(Ordering::Relaxed));
-        let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        Process { pid, program: program.trim_end().to_owned(), host: word(|p| p.host.load(Ordering::Relaxed)), is_dead: owner::is_dead(arena, slot) }
+        Process { pid, program: program(pid), host: word(|p| p.host.load(Ordering::Relaxed)), is_dead: owner::is_dead(arena, slot) }
     }
 }
 
@@ -141,14 +140,13 @@ pub fn is_unix(pcb: &Pcb) -> bool {
 /// What a socket is, as ss(8) writes it; of AF_NS by the protocol.
 pub fn proto(pcb: &Pcb) -> &'static str {
     let (is_datagram, is_v6) = (pcb.has(flag::DATAGRAM), pcb.has(flag::INET6));
-    if pcb.is_raw() {
-        return if is_v6 { "raw6" } else { "raw" };
-    }
-    if pcb.is_ping() {
-        return if is_v6 { "icmp6" } else { "icmp" };
-    }
-    if pcb.is_private() && pcb.family_and_protocol().0 == AF_NS {
-        return if is_datagram { "idp" } else { "spp" };
+    match (pcb.is_private(), is_v6) {
+        (true, _) if pcb.family_and_protocol().0 == AF_NS => return if is_datagram { "idp" } else { "spp" },
+        (true, false) if pcb.is_raw() => return "raw",
+        (true, true) if pcb.is_raw() => return "raw6",
+        (true, false) if pcb.is_ping() => return "icmp",
+        (true, true) if pcb.is_ping() => return "icmp6",
+        _ => {}
     }
     match (is_unix(pcb), is_datagram, is_v6) {
         (true, true, _) => "unixgram",

@@ -21,6 +21,7 @@ use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
 use crate::sys::mutex::{Guard, Mutex};
 use crate::sys::{Errno, call, thread};
+use crate::transport::direction::NEVER;
 use crate::transport::notifier;
 
 const MOST: usize = 4096;
@@ -318,7 +319,8 @@ fn sleep(ep: c_int, instance: &Instance, events: &mut [epoll_event], deadline: D
         }
         let may_miss = rings && datagram::provoke_the_dead();
         let until = if instance.lock().ok_or(BUSY)?.needs_looks() || may_miss { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
-        call::epoll_wait(ep, events, until, mask)
+        let due = instance.lock().ok_or(BUSY)?.next_due(DEPTH);
+        call::epoll_wait(ep, events, until.no_later_than(due), mask)
     };
     drop(asleep);
     let mut set = instance.lock().ok_or(BUSY)?;
@@ -395,6 +397,15 @@ pub fn leave_to_others(number: u32) {
     if let Some(mut set) = instance(number).and_then(Instance::lock) {
         set.leave_to_others();
     }
+}
+
+/// When something of an instance is due that nobody wakes for.
+pub fn next_due(number: u32) -> u64 {
+    next_due_within(number, DEPTH)
+}
+
+pub fn next_due_within(number: u32, depth: u32) -> u64 {
+    instance(number).and_then(Instance::lock).map_or(NEVER, |set| set.next_due(depth))
 }
 
 pub fn end_sleep(number: u32, depth: u32) {

@@ -8,6 +8,7 @@ use crate::pcb::block::flag;
 use crate::socket::{Endpoint, Sock, sleepers};
 use crate::sys::call;
 use crate::sys::clock::Deadline;
+use crate::transport::direction::NEVER;
 use crate::transport::notifier;
 
 /// What the kernel keeps as the data of a registration of ours: a mark that tells it from a program's, then generation
@@ -104,6 +105,8 @@ pub struct Reg {
     pub socket: u32,
     /// The head of the receiving direction when nothing was ready; `NOT_IDLE` where that is to be worked out.
     pub idle_head: u64,
+    /// When something of it is due that nobody wakes for; `NEVER` where the set keeps no note of it.
+    pub due_ns: u64,
 }
 
 /// No head is ever this.
@@ -165,6 +168,7 @@ impl Reg {
         if !self.in_use {
             return 0;
         }
+        endpoint.land();
         // Whatever makes a quiet socket ready either moves the head or comes with an event of the kernel's.
         let head = endpoint.rx.produced.head.load(Ordering::SeqCst);
         if head == self.idle_head && endpoint.rx.produced.fin.load(Ordering::SeqCst) == 0 && !self.quiet.is_multiple_of(WHOLE_LOOK_EVERY) {
@@ -253,6 +257,20 @@ impl Reg {
             }
         }
         self.look() == 0
+    }
+
+    /// Notes when something of it is due that nobody wakes for; whether that is so for the first time.
+    pub fn becomes_late(&mut self) -> bool {
+        let before = self.due_ns;
+        match self.watch {
+            Watch::Ring(endpoint) if self.in_use && !self.disabled => self.due_ns = endpoint.next_due(),
+            // It is found out of use when that is due.
+            _ => {}
+        }
+        if before != NEVER && self.due_ns == NEVER {
+            self.due_ns = 0;
+        }
+        before == NEVER && self.due_ns != NEVER
     }
 
     /// Whether the end of the connection may go unnoticed in a sleep (`Endpoint::may_miss_death`).

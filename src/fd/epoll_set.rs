@@ -22,6 +22,7 @@ use crate::socket::{Endpoint, Sock, ready, route};
 use crate::sys::clock::{Deadline, now_ns, ticks};
 use crate::sys::errno::Ret;
 use crate::sys::{Errno, call, thread};
+use crate::transport::direction::NEVER;
 use crate::transport::notifier::{self, notifier};
 
 /// How an inner instance is: each of its kernel's events brings it to the notice of this one.
@@ -61,6 +62,8 @@ pub struct Set {
     inner: Vec<u32>,
     /// Those that wait for room and may not be told that the other end died.
     fragile: Vec<u32>,
+    /// Those with something under way that nobody wakes for (`Reg::due_ns`).
+    late: Vec<u32>,
     rings: usize,
     parked: usize,
     /// About how many registrations are the kernel's affair.
@@ -346,6 +349,9 @@ impl Set {
     /// Sockets with news are hot again.
     #[inline]
     fn take_news(&mut self) {
+        if !self.late.is_empty() {
+            self.heat_late();
+        }
         let Some(notifier) = notifier_of(self.notifier) else { return };
         if !notifier.has_news() {
             return;
@@ -366,13 +372,16 @@ impl Set {
 
     /// Arms the sockets that have been quiet and stops looking at them.
     fn cool(&mut self, quiet_looks: u32) {
-        let (regs, number, fragile) = (&mut self.regs, self.notifier, &mut self.fragile);
+        let (regs, number, fragile, late) = (&mut self.regs, self.notifier, &mut self.fragile, &mut self.late);
         self.hot.retain(|&i| {
             let Some(reg) = regs.get_mut(i as usize) else { return false };
             let cools = !reg.in_use || reg.disabled || (reg.quiet > quiet_looks && reg.arm(number, i));
             reg.is_hot = !cools;
             if cools && reg.needs_looks() && !fragile.contains(&i) {
                 fragile.push(i);
+            }
+            if cools && reg.becomes_late() {
+                late.push(i);
             }
             !cools
         });

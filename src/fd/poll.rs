@@ -14,6 +14,7 @@ use crate::socket::{Endpoint, datagram, ready, sleepers, stats};
 use crate::sys::call;
 use crate::sys::clock::{Deadline, now_ns};
 use crate::sys::errno::Ret;
+use crate::transport::direction::NEVER;
 
 const ALWAYS: c_short = POLLERR | POLLHUP | POLLNVAL;
 const ON_STACK: usize = 64;
@@ -186,7 +187,7 @@ impl PollSet<'_> {
                     (ready.ask & f.events) | anchor_events(ep)
                 }
             };
-            *r = pollfd { fd: f.fd, events, revents: 0 };
+            *r = pollfd { fd: if waits_by_time(k) { -1 } else { f.fd }, events, revents: 0 };
         }
         let ret = call::poll_many(self.real, until.left(), mask);
         KERNEL_SEEN.set(KernelSeen { at_ns: now_ns(), set: self.mark() });
@@ -233,11 +234,17 @@ impl PollSet<'_> {
         }
         let mut until = if datagram::provoke_the_dead() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
         for (f, k) in self.fds.iter().zip(self.kinds.iter()) {
+            // What is under way nobody wakes for.
+            until = until.no_later_than(match k {
+                Kind::Ring(ep) => ep.next_due(),
+                Kind::Epoll(number) => epoll::next_due(*number),
+                Kind::Kernel => NEVER,
+            });
             if let Kind::Ring(ep) = k
                 && ((ep.may_miss_death() && f.events & libc::POLLOUT != 0 && !ep.is_writable()) || ep.owes_kernel())
             {
                 ep.look_for_death();
-                until = deadline.at_most_ns(LOOK_AGAIN_NS);
+                until = until.at_most_ns(LOOK_AGAIN_NS);
             }
         }
         self.with_kernel(until, mask)
@@ -309,6 +316,11 @@ impl PollSet<'_> {
             n => Some(Ok(n)),
         })
     }
+}
+
+/// Whether its anchor tells nothing but what is not to be heard yet.
+fn waits_by_time(kind: &Kind) -> bool {
+    matches!(kind, Kind::Ring(ep) if ep.waits_by_time())
 }
 
 /// What wakes us on the anchor of a ring socket: doorbells, and the end.

@@ -73,6 +73,11 @@ impl Host {
         bytes
     }
 
+    /// A number that goes with its name.
+    pub fn mark(&self) -> u64 {
+        self.name.iter().fold(0xcbf2_9ce4_8422_2325, |mark, word| (mark ^ word.load(Ordering::Relaxed)).wrapping_mul(0x100_0000_01b3).rotate_left(29))
+    }
+
     fn is_named(&self, words: &[u64; 8]) -> bool {
         self.name.iter().zip(words).all(|(is, wanted)| is.load(Ordering::Relaxed) == *wanted)
     }

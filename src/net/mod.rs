@@ -9,6 +9,7 @@ pub mod dns;
 pub mod host;
 pub mod hosts;
 pub mod interfaces;
+pub mod links;
 pub mod names;
 pub mod packet;
 pub mod xns;

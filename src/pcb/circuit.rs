@@ -1,6 +1,6 @@
 //! The virtual circuit: what two joined PCBs share, two directions and how each end ended.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::tap;
 use crate::shm::{Arena, layout::CIRCUITS};
@@ -35,11 +35,29 @@ pub struct Circuit {
     pub is_mailbox: AtomicU32,
     /// For each side: who of several receivers, and of several senders, sleeps on the anchor.
     roles: [[PiLock; 2]; 2],
-    _rest: [u64; 10],
+    pub handshake: Handshake,
+    _rest: [u64; 7],
     directions: [Direction; 2],
 }
 
 crate::shm::shared_struct!(Circuit, CIRCUITS.entry_bytes);
+
+/// What a faulty link lays between a request for a connection and its answer. Nothing of it is looked at unless the direction
+/// to side 0, who asks, says that it is under way (`transport::direction::late`).
+#[repr(C)]
+pub struct Handshake {
+    /// When the one who asked has the answer, or asks again.
+    pub answer_ns: AtomicU64,
+    /// When the other end can accept the connection.
+    pub knock_ns: AtomicU64,
+    /// Requests that were not answered, plus one; 0 once one was.
+    pub tries: AtomicU32,
+    /// SO_ERROR where the answer is a refusal.
+    pub refusal: AtomicU32,
+}
+
+/// Beside `End`: the network has reset the connection. Each end is the other's reset, and still open itself.
+const CUT: u32 = 3;
 
 /// A PCB's place in a circuit, as one word.
 ///
@@ -95,12 +113,28 @@ impl Circuit {
         }
     }
 
+    /// Whether `side` itself has not ended.
+    #[inline(always)]
+    pub fn is_open(&self, side: usize) -> bool {
+        matches!(self.ends[side & 1].load(Ordering::SeqCst), 0 | CUT)
+    }
+
     /// Says once how the end that `link` names ended; the first word counts.
     pub fn set_end(&self, arena: &Arena, link: Link, end: End) {
         if tap::is_on(arena) && self.end(link.side) == End::Open {
             tap::connection(arena, link, if end == End::Reset { tap::Kind::Reset } else { tap::Kind::Fin });
         }
-        let _ = self.ends[link.side & 1].compare_exchange(End::Open as u32, end as u32, Ordering::SeqCst, Ordering::SeqCst);
+        let word = &self.ends[link.side & 1];
+        if word.compare_exchange(End::Open as u32, end as u32, Ordering::SeqCst, Ordering::SeqCst) == Err(CUT) {
+            let _ = word.compare_exchange(CUT, End::Reset as u32, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+
+    /// The network has reset the connection.
+    pub fn cut(&self) {
+        for word in &self.ends {
+            let _ = word.compare_exchange(End::Open as u32, CUT, Ordering::SeqCst, Ordering::SeqCst);
+        }
     }
 
     /// The sleeping role of `side`'s receivers (0) or senders (1).
@@ -114,6 +148,12 @@ impl Circuit {
         }
         for d in &self.directions {
             d.reset();
+        }
+        for word in [&self.handshake.answer_ns, &self.handshake.knock_ns] {
+            word.store(0, Ordering::Relaxed);
+        }
+        for word in [&self.handshake.tries, &self.handshake.refusal] {
+            word.store(0, Ordering::Relaxed);
         }
         for (side, pcb) in pcbs.into_iter().enumerate() {
             self.pcbs[side].store(pcb, Ordering::Relaxed);

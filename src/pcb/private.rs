@@ -239,18 +239,33 @@ fn before_accept(client: u64) -> u64 {
 /// A PCB for the end of a connection that somebody will accept: of the listening PCB `listener`, for the client with
 /// `cookie`. `None` where there is no room.
 pub fn make_waiting<'a>(lock: &TableLock<'a>, (listener, l): (u32, &Pcb), cookie: u64, key: Key) -> Option<(u32, &'a Pcb)> {
-    let (index, p) = table::allocate(lock, before_accept(cookie), l.owner.load(Ordering::Relaxed))?;
-    p.host.store(l.host.load(Ordering::Relaxed), Ordering::Relaxed);
-    p.facade.store(l.facade.load(Ordering::Relaxed) & (0xffff | facade::REUSEADDR | facade::REUSEPORT) | facade::NAMED, Ordering::Relaxed);
-    p.set(l.flags() & (flag::INHERITED | flag::UNIX | flag::SHARED | flag::V6ONLY | flag::PACKETS) | flag::ACCEPTED | flag::ANCHOR_READY);
+    let host = l.host.load(Ordering::Relaxed);
+    let (index, p) = make_unknown(lock, host, (l, l.owner.load(Ordering::Relaxed)), cookie, key)?;
+    give_to_listener(lock, (index, p), (listener, l));
+    Some((index, p))
+}
+
+/// The same before a listening PCB knows of it: it is of the kind of `like`, and that of `owner`, who asks for the connection.
+pub fn make_unknown<'a>(lock: &TableLock<'a>, host: u32, (like, owner): (&Pcb, u32), cookie: u64, key: Key) -> Option<(u32, &'a Pcb)> {
+    let (index, p) = table::allocate(lock, before_accept(cookie), owner)?;
+    p.host.store(host, Ordering::Relaxed);
+    p.facade.store(facade::NAMED | like.facade.load(Ordering::Relaxed) & 0xffff, Ordering::Relaxed);
+    p.set(like.flags() & flag::PACKETS | flag::UNIX | flag::ACCEPTED | flag::ANCHOR_READY);
     p.fd.store(u32::MAX, Ordering::Relaxed);
-    p.listener.store(listener, Ordering::Release);
     p.set_addresses(key);
     p.set_state(State::Established);
-    if let Some(chain) = Chain::of_connection(lock.arena, &table::accepted_at(p.host.load(Ordering::Relaxed), key.local.port)) {
+    Some((index, p))
+}
+
+/// What waits is the listening PCB's from now on, and has its port.
+pub fn give_to_listener(lock: &TableLock, (index, p): (u32, &Pcb), (listener, l): (u32, &Pcb)) {
+    p.facade.store(l.facade.load(Ordering::Relaxed) & (0xffff | facade::REUSEADDR | facade::REUSEPORT) | facade::NAMED, Ordering::Relaxed);
+    p.set(l.flags() & (flag::INHERITED | flag::UNIX | flag::SHARED | flag::V6ONLY | flag::PACKETS));
+    p.owner.store(l.owner.load(Ordering::Relaxed), Ordering::Relaxed);
+    p.listener.store(listener, Ordering::Release);
+    if let Some(chain) = Chain::of_connection(lock.arena, &table::accepted_at(p.host.load(Ordering::Relaxed), p.addresses().local.port)) {
         chain.insert(lock, index);
     }
-    Some((index, p))
 }
 
 /// The anchor of what waits at a listening PCB is connected.

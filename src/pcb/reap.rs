@@ -12,8 +12,10 @@ use super::{private, table};
 use crate::shm::arena::TableLock;
 use crate::shm::owner::Me;
 use crate::shm::{Arena, blocks, owner};
+use crate::sys::clock::now_ns;
 use crate::sys::diag;
-use crate::transport::{notifier, tap};
+use crate::transport::direction::{Direction, HELD};
+use crate::transport::{flight, notifier, tap};
 
 /// Names one use of a PCB's entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,8 +109,8 @@ fn leave_circuit(lock: &TableLock, link: Link, how: End) {
     }
     // A mailbox may have a sender in the middle of a datagram: then its memory is left to a later sweep.
     let is_mailbox = c.is_mailbox.load(Ordering::Relaxed) != 0;
-    let sending = c.from_side(1).writer.lock.try_acquire(Me::bootstrap().owner());
-    if !is_mailbox || sending.is_some_and(|held| !held.is_nested()) {
+    let sending = [0, 1].map(|side| c.from_side(side).writer.lock.try_acquire(Me::bootstrap().owner()).filter(|held| !held.is_nested()));
+    if !is_mailbox || sending.iter().all(Option::is_some) {
         table::free_circuit(lock, link.circuit);
     }
 }
@@ -170,10 +172,18 @@ pub fn how_it_ended(arena: &Arena, p: &Pcb) -> End {
     let Some(link) = Link::of(p.link.load(Ordering::Acquire)) else { return End::Clean };
     let Some(c) = circuit(arena, link.circuit) else { return End::Clean };
     match c.end(link.side) {
-        End::Open if p.has(flag::LINGER_RESET) || c.from_side(1 - link.side).has_data() => End::Reset,
+        End::Open if p.has(flag::LINGER_RESET) || has_arrived(arena, c.from_side(1 - link.side)) => End::Reset,
         End::Open => End::Clean,
         said => said,
     }
+}
+
+/// Whether something has arrived that nobody has read.
+fn has_arrived(arena: &Arena, d: &Direction) -> bool {
+    if d.late() != 0 {
+        flight::land(d, arena, Me::get(arena).unwrap_or_else(Me::bootstrap), now_ns(), || HELD);
+    }
+    d.has_data()
 }
 
 /// What a sweep found.

@@ -391,6 +391,7 @@ fn free_segments(lock: &TableLock, d: &Direction) {
         let word = d.segment(first.wrapping_add(n)).block.swap(0, Ordering::Relaxed);
         blocks::free(lock, Block(word));
     }
+    blocks::free(lock, Block(d.control.schedule.swap(0, Ordering::Relaxed)));
 }
 
 /// Every PCB in use.

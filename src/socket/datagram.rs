@@ -17,6 +17,7 @@ use super::spin::{self, Peer};
 use super::stats::{self, COUNTERS, add};
 use super::wait::LOOK_AGAIN_NS;
 use super::{end, options, recv};
+use crate::net::links;
 use crate::pcb::block::flag;
 use crate::pcb::{Address, Key, Pcb, block, table};
 use crate::shm::Arena;
@@ -42,6 +43,7 @@ const LOOKS_PER_KERNEL: u32 = 64;
 const LOOK_NOW_AND_THEN_NS: u64 = 1_000_000_000;
 
 mod errors;
+mod late;
 pub mod local;
 mod marks;
 mod private;
@@ -52,6 +54,7 @@ pub mod told;
 mod wait;
 
 pub use errors::{each_of_error, receive_error};
+pub use late::queue_bytes;
 pub use marks::Wishes;
 use send::{SENT, has_error};
 pub use send::{provoke_the_dead, send, send_with, through_kernel};
@@ -234,6 +237,7 @@ pub fn receive_with(sock: Sock, sink: &Iov, mut more: impl FnMut(More), flags: c
         return kernel(0).map(Got::Kernel);
     }
     loop {
+        ep.land();
         local::pay_back(sock);
         if let Some(error) = end::take_error(sock) {
             return Err(error);
@@ -326,7 +330,10 @@ impl Endpoint {
         let sent = SENT.get();
         let only_listens = reader.sent_seen.load(Ordering::Relaxed) == sent;
         let calm_ns = if only_listens { self.rest_calmly() } else { 0 };
-        let found = spin::briefly(|| self.rx.has_data());
+        let found = spin::briefly(|| {
+            self.land();
+            self.rx.has_data()
+        });
         reader.sent_seen.store(sent, Ordering::Relaxed);
         reader.calm_ns.store(if only_listens { recv::calmer(calm_ns, found) } else { 0 }, Ordering::Relaxed);
         found

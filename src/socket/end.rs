@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use libc::c_int;
 
 use super::handle::{Endpoint, Sock};
-use super::{packet, private, route, stats, unix};
+use super::{late, packet, private, route, stats, unix};
 use crate::pcb::block::{State, flag};
 use crate::pcb::circuit::End;
 use crate::pcb::{reap, tap};
@@ -25,7 +25,7 @@ use crate::transport::stream::Refused;
 
 /// Takes SO_ERROR: told once.
 pub fn take_error(sock: Sock) -> Option<Errno> {
-    if sock.pcb.so_error.load(Ordering::Relaxed) == 0 {
+    if sock.pcb.so_error.load(Ordering::Relaxed) == 0 || late::is_connecting(sock) {
         return None;
     }
     match sock.pcb.so_error.swap(0, Ordering::AcqRel) {
@@ -123,6 +123,9 @@ impl Endpoint {
 
     /// The anchor tells that the connection is over: the last holder of the other end has closed or died.
     pub fn anchor_ended(&self, error: Option<Errno>) {
+        if self.has_not_knocked() {
+            return;
+        }
         let ours = self.sock.pcb.has(flag::SHUT_RD | flag::UNIX) || self.rx.path() == Path::Pinned;
         if ours && !self.anchor_has_ended() {
             return;
@@ -138,6 +141,9 @@ impl Endpoint {
 
     /// Whether the anchor says that the other end is gone, or has shut down its half.
     pub fn anchor_has_ended(&self) -> bool {
+        if self.has_not_knocked() {
+            return false;
+        }
         if !self.sock.pcb.has(flag::UNIX) {
             return diag::tcp_counts(self.sock.fd).is_some_and(|c| c.has_ended());
         }
@@ -147,6 +153,7 @@ impl Endpoint {
 
     /// Ends our side. Who is in the middle of a call finishes it first, and later ones find the end closed.
     fn end_ours(&self, how: End) {
+        self.send_end();
         let me = self.sock.me().owner();
         let _sending = self.tx.writer.lock.acquire(me, &System(self.sock.arena));
         let _receiving = self.rx.reader.lock.acquire(me, &System(self.sock.arena));
@@ -210,7 +217,7 @@ pub fn shutdown(sock: Sock, how: c_int) -> Ret {
         if tap::is_on(sock.arena) && !ep.tx.is_finished() {
             tap::connection(sock.arena, ep.link, tap::Kind::Fin);
         }
-        ep.tx.produced.fin.swap(1, Ordering::SeqCst);
+        ep.send_fin();
         ep.wake_reader();
         ep.wake_own_sender();
     }
@@ -263,6 +270,8 @@ pub fn begin_close(sock: Sock) -> Option<Closing> {
     let name = sock.name();
     let mut how = End::Clean;
     if let Some(ep) = sock.endpoint() {
+        private::before_close(&ep);
+        ep.land();
         stats::fold(sock.arena, pcb);
         let unread = if ep.is_past_kernel() {
             // Doorbells nobody read would turn the anchor's FIN into a reset.

@@ -87,17 +87,20 @@ impl Endpoint {
         self.sock.pcb.has(block::flag::DATAGRAM)
     }
 
-    /// How the other end ended.
+    /// How the other end ended, as far as this one can have heard of it.
     #[inline]
     pub fn peer_end(&self) -> End {
-        self.circuit.end(1 - self.link.side)
+        match self.circuit.end(1 - self.link.side) {
+            End::Open => End::Open,
+            told => self.end_heard(told),
+        }
     }
 
     /// Whether the circuit is still the one this end was joined to, and this end still open: looked at
     /// with a direction's lock held, under which both are changed.
     #[inline(always)]
     pub fn is_current(&self) -> bool {
-        self.circuit.generation.load(Ordering::Acquire) == self.link.generation && self.circuit.end(self.link.side) == End::Open
+        self.circuit.generation.load(Ordering::Acquire) == self.link.generation && self.circuit.is_open(self.link.side)
     }
 
     /// The other end's PCB, while it has one.

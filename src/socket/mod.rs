@@ -8,6 +8,7 @@ pub mod crowd;
 pub mod datagram;
 pub mod end;
 pub mod handle;
+pub mod late;
 pub mod life;
 pub mod options;
 pub mod packet;

@@ -27,6 +27,7 @@ pub(super) const SO_TIMESTAMPNS_NEW: c_int = 64;
 const SO_TIMESTAMPING_NEW: c_int = 65;
 const TCP_ULP: c_int = 31;
 const TCP_CLOSE: u8 = 7;
+const TCP_SYN_SENT: u8 = 2;
 
 const UDP_GRO: c_int = 104;
 const SO_TXTIME: c_int = 61;
@@ -339,6 +340,9 @@ pub fn tcp_state(sock: Sock, level: c_int, option: c_int) -> Option<u8> {
         return None;
     }
     let ep = sock.endpoint().filter(|ep| ep.is_on_ring())?;
+    if ep.is_connecting() {
+        return Some(TCP_SYN_SENT);
+    }
     ep.look_at_anchor();
     let (sent_fin, got_fin) = (sock.pcb.has(flag::SHUT_WR), ep.rx.is_finished() || ep.peer_end() == End::Clean);
     Some(match (sent_fin, got_fin) {
@@ -365,6 +369,7 @@ pub fn readable_bytes(sock: Sock) -> Option<c_int> {
     if packet::is_of(sock) {
         return Some(ep.packet_bytes()?.min(c_int::MAX as u64) as c_int);
     }
+    ep.land();
     let (left, _) = ep.kernel_left(0);
     let queued = ep.rx.queued()?;
     Some(left.saturating_add(ep.queued_to_mark(queued)).min(c_int::MAX as u64) as c_int)
@@ -382,7 +387,7 @@ pub fn unsent_bytes(sock: Sock) -> Option<c_int> {
         return Some(ep.tx.queued()?.min(c_int::MAX as u64) as c_int);
     }
     let ep = sock.endpoint().filter(|ep| ep.tx.path() == crate::transport::direction::Path::Ring)?;
-    Some(ep.tx.queued()?.saturating_sub(ep.queue_bytes() / 2).min(c_int::MAX as u64) as c_int)
+    Some(ep.tx.unread()?.saturating_sub(ep.queue_bytes() / 2).min(c_int::MAX as u64) as c_int)
 }
 
 /// An address as the programs of such a socket write it.

@@ -185,7 +185,7 @@ impl Endpoint {
         let class = stream::class(self.tx);
         let Some(least) = (0..=blocks::LARGEST).find(|&class| blocks::bytes_of(class) >= need) else {
             // The kernel takes what no segment can hold.
-            return Err(self.to_kernel());
+            return Err(self.beyond_ring());
         };
         if class >= COMMON.max(least) {
             let here = crowd::place(1);
@@ -202,13 +202,13 @@ impl Endpoint {
         }
         if !self.tx.has_data() && self.tx.path() == Path::Ring {
             // Nothing will ever make room: the arena has none.
-            return Err(self.to_kernel());
+            return Err(self.beyond_ring());
         }
         Ok(false)
     }
 
     /// What the ring cannot carry the kernel shall; a private net has none.
-    fn to_kernel(&self) -> Errno {
+    fn beyond_ring(&self) -> Errno {
         if self.sock.pcb.is_private() {
             return Errno(libc::ENOBUFS);
         }

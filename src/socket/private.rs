@@ -21,6 +21,7 @@ use crate::sys::unix_name::UnixName;
 use crate::sys::{Errno, call, config};
 
 mod connect;
+mod handshake;
 pub mod options;
 
 /// Connections that an anchor takes, however few the program wants to wait: one that finds no room could not be told later
@@ -28,6 +29,7 @@ pub mod options;
 const LEAST_BACKLOG: c_int = 1024;
 
 pub use connect::{accept, connect};
+pub use handshake::{await_answer, before_close, go_on};
 
 /// Whether sockets of this process belong to a private net.
 #[inline]

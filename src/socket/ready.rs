@@ -7,7 +7,7 @@ use super::datagram;
 use super::handle::{Endpoint, Sock};
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
-use crate::transport::direction::Path;
+use crate::transport::direction::{Path, late};
 
 const READABLE: c_short = POLLIN | POLLRDNORM;
 const WRITABLE: c_short = POLLOUT | POLLWRNORM;
@@ -50,6 +50,10 @@ impl Endpoint {
         }
         if self.is_mailbox() {
             return self.datagram_readiness();
+        }
+        self.land();
+        if self.rx.late() & late::ANSWER != 0 {
+            return Readiness { bits: 0, ask: 0 };
         }
         let (mut bits, mut ask) = (0, 0);
         self.settle_end();

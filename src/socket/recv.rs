@@ -7,6 +7,7 @@ use super::handle::{Endpoint, Sock};
 use super::route::{self, RxRoute};
 use super::stats::{COUNTERS, add};
 use super::{packet, private, sleepers, spin, unix};
+use crate::net::links;
 use crate::pcb::block::flag;
 use crate::pcb::circuit::End;
 use crate::shm::owner::System;
@@ -258,6 +259,9 @@ impl Endpoint {
     /// Receives from the ring, after what is left in the kernel.
     #[inline(always)]
     pub fn receive(&self, sink: &mut Iov, flags: c_int) -> Ret {
+        if links::any(self.sock.arena) && flags & MSG_WAITALL == 0 {
+            self.shorten(sink, false);
+        }
         // The common case: bytes are there, and any number will do.
         let plain = flags & !(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC) == 0;
         if plain
@@ -372,6 +376,7 @@ impl Endpoint {
         let deadline = Deadline::of_option(self.sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
         let mut got = 0;
         loop {
+            self.land();
             // Asked before the ring is looked at: what was sent before the end is there now.
             let ended = self.has_ended();
             let most = self.limit_at_mark(got);

@@ -15,7 +15,7 @@ use crate::shm::blocks;
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
 use crate::sys::{Errno, thread};
-use crate::transport::direction::Path;
+use crate::transport::direction::{Path, late};
 use crate::transport::iov::{Iov, Piece};
 use crate::transport::stream;
 
@@ -98,6 +98,9 @@ impl Endpoint {
     /// Sends through the ring.
     #[inline(always)]
     pub fn send(&self, source: &mut Iov, flags: c_int) -> Ret {
+        if self.may_be_late() {
+            self.before_late_send(source, flags)?;
+        }
         let all = source.left();
         match self.before_send() {
             None => {}
@@ -149,6 +152,12 @@ impl Endpoint {
         // Asked under the lock: who leaves the ring holds it, and nobody reads what comes after.
         let valid = || self.is_current() && self.tx.path() == Path::Ring;
         let publishing = |position, piece: &Piece| self.tap(position, piece);
+        if self.may_be_late()
+            && let Some(ret) = self.push_late(source, whole, valid)
+        {
+            return ret;
+        }
+        let valid = || valid() && self.tx.late() & late::BYTES == 0;
         match stream::push(self.tx, arena, me, company, source, whole, valid, publishing, || self.wake_reader()) {
             Ok(0) if self.tx.path() != Path::Ring && source.left() > 0 => Err(route::ROUTE_CHANGED),
             ret => ret.map_err(|why| self.refused(why)),
@@ -230,6 +239,9 @@ impl Endpoint {
 
     /// Makes room for some of `wanted` bytes, without sleeping. False where there is none.
     pub(super) fn make_room(&self, wanted: usize) -> bool {
+        if self.is_window_full(wanted) {
+            return false;
+        }
         let class = stream::class(self.tx);
         let fulls = self.tx.writer.fulls.load(Ordering::Relaxed).wrapping_add(1);
         self.tx.writer.fulls.store(fulls, Ordering::Relaxed);
@@ -246,7 +258,7 @@ impl Endpoint {
 
     /// Adds a segment, unless as much is queued as may be.
     fn append(&self, class: blocks::Class) -> bool {
-        self.tx.queued().is_some_and(|n| n < self.queue_bytes())
+        self.tx.unread().is_some_and(|n| n < self.queue_bytes())
             && (0..=class).rev().any(|class| stream::append(self.tx, self.sock.arena, self.sock.me(), class, self.link.circuit, || self.is_current()))
     }
 
@@ -256,19 +268,21 @@ impl Endpoint {
             // The kernel counts what the receiver has not taken against the sender alone.
             return packet::sndbuf(self.sock).min(packet::MOST_QUEUE_BYTES);
         }
+        let window = if self.tx.late() != 0 { self.window() } else { u64::MAX };
         let mine = u64::from(self.sock.pcb.sndbuf.load(Ordering::Relaxed));
         let theirs = self.peer().map_or(0, |(_, p)| u64::from(p.rcvbuf.load(Ordering::Relaxed)));
-        match (mine, theirs) {
+        let most = match (mine, theirs) {
             (0, 0) => QUEUE_BYTES,
-            (0, r) => (DEFAULT_SNDBUF_BYTES + r).min(QUEUE_BYTES),
-            (s, 0) => (s + DEFAULT_RCVBUF_BYTES).min(QUEUE_BYTES),
-            (s, r) => (s + r).min(QUEUE_BYTES),
-        }
+            (0, r) => DEFAULT_SNDBUF_BYTES + r,
+            (s, 0) => s + DEFAULT_RCVBUF_BYTES,
+            (s, r) => s + r,
+        };
+        most.min(QUEUE_BYTES).min(window)
     }
 
     /// Whether a sender would find room: a third of what may be queued, as in Linux.
     pub fn is_writable(&self) -> bool {
-        self.tx.queued().is_none_or(|n| n <= self.queue_bytes() / 3 * 2)
+        self.tx.unread().is_none_or(|n| n <= self.queue_bytes() / 3 * 2)
             && (stream::class(self.tx) < COMMON || !self.tx.is_chain_full() || wait::room(self) > 0)
     }
 }

@@ -10,7 +10,8 @@ use super::wait;
 use crate::sys::clock::Deadline;
 use crate::sys::errno::Ret;
 use crate::sys::{Errno, thread};
-use crate::transport::direction::Path;
+use crate::transport::direction::{Path, late};
+use crate::transport::iov::Piece;
 use crate::transport::stream;
 
 /// Where the bytes go: called with a piece of the ring.
@@ -75,16 +76,18 @@ impl Endpoint {
                 *sent += read_for_nothing(source, (most - *sent).min(NOWHERE_BYTES))?;
                 return Ok(());
             }
-            let filled = stream::fill(
-                self.tx,
-                self.sock.arena,
-                self.sock.me(),
-                most - *sent,
-                || self.is_current() && self.tx.path() == Path::Ring,
-                |to, n| source.read(to, n),
-                |position, piece| self.tap(position, piece),
-            );
-            match filled.map_err(|_| self.damaged())? {
+            let valid = || self.is_current() && self.tx.path() == Path::Ring;
+            let late = if self.may_be_late() { self.fill_late(most - *sent, valid, |to, n| source.read(to, n)) } else { None };
+            let filled = match late {
+                Some(filled) => filled?,
+                None => {
+                    let valid = || valid() && self.tx.late() & late::BYTES == 0;
+                    let publishing = |position, piece: &Piece| self.tap(position, piece);
+                    let filled = stream::fill(self.tx, self.sock.arena, self.sock.me(), most - *sent, valid, |to, n| source.read(to, n), publishing);
+                    filled.map_err(|_| self.damaged())?
+                }
+            };
+            match filled {
                 Some(Ok(0)) => return Ok(()),
                 Some(read) => {
                     *sent += read?;
@@ -96,7 +99,7 @@ impl Endpoint {
                 None if !source.has_more()? => return Ok(()),
                 None if nonblocking => {
                     self.await_room();
-                    if wait::room(self) == 0 {
+                    if wait::room(self) == 0 || self.is_window_full(1) {
                         return Err(Errno::EAGAIN);
                     }
                 }
@@ -111,6 +114,7 @@ impl Endpoint {
         let deadline = Deadline::of_option(self.sock.pcb.rcvtimeo_ns.load(Ordering::Relaxed));
         loop {
             let most = most.min(self.limit_at_mark(0));
+            self.land();
             let end = self.rx.is_finished() || self.peer_end() != crate::pcb::circuit::End::Open;
             let drained = stream::drain(self.rx, self.sock.arena, self.sock.me(), most, || self.is_current(), &mut *write);
             match drained.map_err(|_| self.damaged())? {

@@ -130,7 +130,7 @@ impl Endpoint {
     /// Marks the last of the bytes about to be sent as urgent; `announce` follows when they are in the ring.
     pub fn mark_urgent(&self, source: &Iov) {
         if let Some(byte) = source.last_byte() {
-            let at = self.tx.produced.head.load(Ordering::Relaxed).wrapping_add(source.left() as u64 - 1);
+            let at = self.tx.sent().wrapping_add(source.left() as u64 - 1);
             let before = Mark::of(self.tx.control.urgent.load(Ordering::Acquire));
             if let Some(next) = before.filter(|m| m.at == self.tx.consumed.tail.load(Ordering::Acquire) && m.at < at) {
                 self.tx.control.lost.store(next.at + 1, Ordering::Release);

@@ -31,6 +31,7 @@ impl Endpoint {
     /// Whether a receiver that wants `need` bytes has anything to do.
     #[inline]
     pub fn is_readable(&self, need: u64) -> bool {
+        self.land();
         self.has_bytes(need)
             || self.rx.is_finished()
             || self.peer_end() != End::Open
@@ -83,7 +84,9 @@ impl Endpoint {
         }
         stats::sleeps(self.sock.arena);
         let is_unix = self.sock.pcb.has(flag::UNIX);
-        let ret = if restarts && deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
+        // What is under way nobody wakes for: it is looked for when it is due.
+        let until = deadline.no_later_than(self.next_due());
+        let ret = if restarts && until.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
             // A plain blocking call, which the kernel restarts after a signal where the program asked for that.
             // It takes the doorbell with it, and would take the urgent byte meant for a sender as well: where
             // there may be one it only looks.
@@ -95,8 +98,9 @@ impl Endpoint {
                 other => other,
             }
         } else {
-            match call::poll_one(self.sock.fd, POLLIN | POLLRDHUP, deadline) {
+            match call::poll_one(self.anchor_to_wait_on(), POLLIN | POLLRDHUP, until) {
                 Ok(0) => Ok(usize::MAX),
+                Err(Errno::EINTR) if restarts && deadline.is_never() && !until.is_never() && signal::restarts_calls() => Ok(usize::MAX),
                 Ok(_) if self.sock.is_closed() => Err(Errno::EINTR),
                 Ok(bits) if is_unix && bits & POLLHUP != 0 => Ok(0),
                 Ok(_) => self.take_some(),
@@ -201,14 +205,14 @@ impl Endpoint {
         let is_unix = self.sock.pcb.has(flag::UNIX);
         let mailbox = if self.may_have_company() || is_unix { Mailbox::bind(self.sock.pcb.cookie.load(Ordering::Relaxed)) } else { None };
         let mut fds = [
-            pollfd { fd: self.sock.fd, events: POLLPRI | self.end_events(), revents: 0 },
+            pollfd { fd: self.anchor_to_wait_on(), events: POLLPRI | self.end_events(), revents: 0 },
             pollfd { fd: mailbox.as_ref().map_or(-1, Mailbox::fd), events: POLLIN, revents: 0 },
         ];
         let needs_looks = self.peer().is_some_and(|(_, p)| p.has(flag::CONFINED))
             || !self.is_past_kernel()
             || self.sock.pcb.has(flag::SHUT_RD)
             || (mailbox.is_none() && (self.may_have_company() || is_unix));
-        let until = if needs_looks { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        let until = if needs_looks { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline }.no_later_than(self.next_due());
         let polled = if self.has_room(wake_at) { Ok(0) } else { call::poll_many(&mut fds, until.left(), None) };
         self.writer_awakes();
         if polled == Err(Errno::EINTR) && deadline.is_never() && signal::restarts_calls() {
@@ -233,7 +237,7 @@ impl Endpoint {
 
     /// Finds out whether the other end is there at all.
     pub fn look_for_death(&self) {
-        if let Some((_, peer)) = self.peer()
+        if let Some((_, peer)) = self.peer().filter(|_| !self.has_not_knocked())
             && !reap::is_held_by_any(self.sock.arena, peer)
         {
             reap::release_side(self.sock.arena, self.link, 1 - self.link.side);
@@ -343,7 +347,7 @@ impl Endpoint {
             ring |= notifier(self.sock.arena, number).is_none_or(|n| n.post(bit));
         }
         // A closed end must not be sent anything: it would answer with a reset, and what it sent be lost.
-        if !ring || self.peer_end() != End::Open {
+        if !ring || self.circuit.end(1 - self.link.side) != End::Open {
             return;
         }
         self.tx.produced.place.store(crowd::place_again(), Ordering::Relaxed);

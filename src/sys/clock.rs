@@ -63,6 +63,11 @@ impl Deadline {
         Deadline(self.0.min(now_ns().saturating_add(ns)))
     }
 
+    /// This, or the moment `ns` where that is earlier.
+    pub fn no_later_than(self, ns: u64) -> Deadline {
+        Deadline(self.0.min(ns))
+    }
+
     pub fn is_never(self) -> bool {
         self == Self::NEVER
     }

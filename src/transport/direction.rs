@@ -81,6 +81,8 @@ pub struct Writer {
     pub fulls: AtomicU64,
     /// When a sender last looked whether the connection has ended.
     pub looked_ns: AtomicU64,
+    /// Where the sender has come to while bytes are late: `Produced::head` is what has arrived then.
+    pub sent: AtomicU64,
 }
 
 /// Written by senders, read by receivers.
@@ -99,6 +101,11 @@ pub struct Produced {
     pub came_at: AtomicU64,
     /// Doorbells ever rung, where they are counted (AF_UNIX).
     pub rings: AtomicU64,
+    /// When the next of what is late arrives, `NEVER` where nothing is.
+    pub next_due_ns: AtomicU64,
+    /// When the end of file, and the end of the connection, arrive; 0 where they are not under way.
+    pub fin_due_ns: AtomicU64,
+    pub end_due_ns: AtomicU64,
 }
 
 /// Written by receivers under `lock`, read by nobody else.
@@ -152,12 +159,36 @@ pub struct Control {
     pub kernel_bytes: AtomicU64,
     /// 1 where event loops tell in which order things came.
     pub is_timed: AtomicU32,
+    /// What of the direction is late (`late`).
+    pub late: AtomicU32,
     /// Position plus one of an urgent byte that the receiver is never told, 0 for none.
     pub lost: AtomicU64,
     /// Urgent data (tcp(7)): position of the urgent byte in the stream, plus one, shifted left by 8,
     /// with the byte; 0 is none.
     pub urgent: AtomicU64,
+    /// The schedule of late bytes (`transport::flight`), a `shm::blocks::Block`; 0 where there never were any.
+    pub schedule: AtomicU64,
 }
+
+/// Bits of `Control::late`: what a faulty link has laid between the two ends.
+pub mod late {
+    /// Bytes: the sender is ahead of the head.
+    pub const BYTES: u32 = 1;
+    /// The end of file.
+    pub const FIN: u32 = 2;
+    /// The end of the connection.
+    pub const END: u32 = 4;
+    /// Datagrams: they wait in the mailbox's other direction (`transport::late`).
+    pub const DATAGRAMS: u32 = 8;
+    /// The answer to a request for the connection, and what tells the other end of it (`pcb::circuit::Handshake`).
+    pub const ANSWER: u32 = 16;
+    pub const KNOCK: u32 = 32;
+}
+
+/// Nothing is under way.
+pub const NEVER: u64 = u64::MAX;
+/// It arrives no more, as far as is known: the link is cut.
+pub const HELD: u64 = u64::MAX - 1;
 
 /// A piece of the ring's memory.
 #[cfg_attr(loom, derive(Default))]
@@ -179,6 +210,9 @@ pub struct Direction {
     pub consumed: Consumed,
     pub control: Control,
     pub segments: [Segment; SEGMENTS],
+    /// In a model: what lies in a block of the arena elsewhere.
+    #[cfg(loom)]
+    pub schedule: super::flight::Schedule,
 }
 
 // SAFETY: atomics and structures of them alone, `repr(C)`.
@@ -198,9 +232,12 @@ impl Direction {
             &self.writer.wake_at,
             &self.writer.fulls,
             &self.writer.looked_ns,
+            &self.writer.sent,
             &self.produced.head,
             &self.produced.came_at,
             &self.produced.rings,
+            &self.produced.fin_due_ns,
+            &self.produced.end_due_ns,
             &self.reader.head_seen,
             &self.reader.messages,
             &self.reader.kernel_left,
@@ -213,6 +250,7 @@ impl Direction {
             &self.control.kernel_bytes,
             &self.control.urgent,
             &self.control.lost,
+            &self.control.schedule,
         ] {
             word.store(0, Ordering::Relaxed);
         }
@@ -225,9 +263,11 @@ impl Direction {
             &self.control.path,
             &self.control.deaf,
             &self.control.is_timed,
+            &self.control.late,
         ] {
             word.store(0, Ordering::Relaxed);
         }
+        self.produced.next_due_ns.store(NEVER, Ordering::Relaxed);
         for s in &self.segments {
             s.block.store(0, Ordering::Relaxed);
             s.start.store(0, Ordering::Relaxed);
@@ -253,6 +293,26 @@ impl Direction {
         self.path() != Path::Pinned
     }
 
+    /// What of it is late; 0 for a direction without faults.
+    #[inline(always)]
+    pub fn late(&self) -> u32 {
+        self.control.late.load(Ordering::Relaxed)
+    }
+
+    /// How far the sender has come: what is not late is published as well.
+    #[inline]
+    pub fn sent(&self) -> u64 {
+        let word = if self.late() & late::BYTES == 0 { &self.produced.head } else { &self.writer.sent };
+        word.load(Ordering::SeqCst)
+    }
+
+    /// Bytes sent and not yet taken. `None` if the arena is damaged.
+    #[inline]
+    pub fn unread(&self) -> Option<u64> {
+        let tail = self.consumed.tail.load(Ordering::SeqCst);
+        self.sent().checked_sub(tail)
+    }
+
     /// Bytes published and not yet taken. `None` if the arena is damaged.
     #[inline]
     pub fn queued(&self) -> Option<u64> {
@@ -276,7 +336,7 @@ impl Direction {
     /// is read by then, as in Linux.
     pub fn wake_point(&self) -> u64 {
         let tail = self.consumed.tail.load(Ordering::SeqCst);
-        let queued = self.produced.head.load(Ordering::SeqCst).saturating_sub(tail);
+        let queued = self.sent().saturating_sub(tail);
         tail.saturating_add((queued / 3).max(queued.min(1)))
     }
 

@@ -81,6 +81,11 @@ impl<'a> Iov<'a> {
         self.discard = discard;
     }
 
+    /// No more than `n` bytes are to be done.
+    pub fn limit(&mut self, n: usize) {
+        self.left = self.left.min(n);
+    }
+
     /// Bytes still to be done.
     #[inline]
     pub fn left(&self) -> usize {

@@ -9,7 +9,10 @@
 //! sees the other. `loom_*` tests check it.
 
 pub mod direction;
+pub mod flight;
 pub mod iov;
+#[cfg(not(loom))]
+pub mod late;
 pub mod notifier;
 pub mod record;
 pub mod stream;

@@ -98,7 +98,7 @@ pub fn record_bytes(datagram: u64, has_more: bool) -> u64 {
     header_bytes(has_more) + datagram.next_multiple_of(8)
 }
 
-fn header_bytes(has_more: bool) -> u64 {
+pub(super) fn header_bytes(has_more: bool) -> u64 {
     if has_more { HEADER_BYTES + MORE_BYTES } else { HEADER_BYTES }
 }
 
@@ -172,7 +172,7 @@ pub fn push_named(d: &Direction, arena: &Arena, me: Me, name: &[u8], source: &Io
 
 /// As `push_with`; `write` as for `put_with`.
 #[inline(always)]
-fn push_written(
+pub(super) fn push_written(
     d: &Direction,
     arena: &Arena,
     me: Me,
@@ -371,7 +371,7 @@ fn pop_read(
 
 /// Reads what there is more than the header of the record at `tail`; returns where its datagram begins.
 #[cold]
-fn read_more(memory: &Memory, tail: u64, more: &mut impl FnMut(More)) -> u64 {
+pub(super) fn read_more(memory: &Memory, tail: u64, more: &mut impl FnMut(More)) -> u64 {
     let at = tail.wrapping_add(HEADER_BYTES);
     more(More::of(words(memory, at)));
     at.wrapping_add(MORE_BYTES)
@@ -420,11 +420,11 @@ pub fn bytes_of_all(d: &Direction, arena: &Arena, me: Me) -> Result<u64, Damaged
 }
 
 /// A record: the memory that it lies in, its header, and whether there is more than that.
-type Found = (Memory, Header, bool);
+pub(super) type Found = (Memory, Header, bool);
 
 /// The record at `tail`. Segments that were read to their end are given back.
 #[inline(always)]
-fn next(d: &Direction, arena: &Arena, tail: u64) -> Result<Option<Found>, Damaged> {
+pub(super) fn next(d: &Direction, arena: &Arena, tail: u64) -> Result<Option<Found>, Damaged> {
     let number = d.consumed.segment.load(Ordering::Relaxed);
     let Some((last, found)) = find(d, arena, tail, number)? else { return Ok(None) };
     if last != number {
@@ -443,7 +443,7 @@ fn leave_segments(d: &Direction, arena: &Arena, mut number: u32, last: u32) {
 
 /// The record at `tail`, and the running number of the segment that it is in: this one or a later one.
 #[inline(always)]
-fn find(d: &Direction, arena: &Arena, tail: u64, mut number: u32) -> Result<Option<(u32, Found)>, Damaged> {
+pub(super) fn find(d: &Direction, arena: &Arena, tail: u64, mut number: u32) -> Result<Option<(u32, Found)>, Damaged> {
     loop {
         let head = d.produced.head.load(Ordering::Acquire);
         if head == tail {
@@ -472,18 +472,18 @@ fn find(d: &Direction, arena: &Arena, tail: u64, mut number: u32) -> Result<Opti
 }
 
 /// Where a position of the stream lies in a segment.
-fn at(memory: &Memory, position: u64) -> usize {
+pub(super) fn at(memory: &Memory, position: u64) -> usize {
     (position.wrapping_sub(memory.start) & (memory.bytes - 1)) as usize
 }
 
-fn put_words<const N: usize>(memory: &Memory, position: u64, words: [u64; N]) {
+pub(super) fn put_words<const N: usize>(memory: &Memory, position: u64, words: [u64; N]) {
     for (i, word) in words.into_iter().enumerate() {
         // SAFETY: within the segment's memory, and aligned: positions are multiples of eight.
         unsafe { memory.at.add(at(memory, position.wrapping_add(8 * i as u64)) & !7).cast::<u64>().write_volatile(word) };
     }
 }
 
-fn words<const N: usize>(memory: &Memory, position: u64) -> [u64; N] {
+pub(super) fn words<const N: usize>(memory: &Memory, position: u64) -> [u64; N] {
     // SAFETY: as in `put_words`.
     core::array::from_fn(|i| unsafe { memory.at.add(at(memory, position.wrapping_add(8 * i as u64)) & !7).cast::<u64>().read_volatile() })
 }

@@ -252,7 +252,7 @@ pub(super) fn room_of(memory: &Memory, head: u64, tail: u64) -> Option<u64> {
 
 /// Room for a sender in the current segment.
 pub fn room(d: &Direction, arena: &Arena) -> Result<u64, Damaged> {
-    let head = d.produced.head.load(Ordering::SeqCst);
+    let head = d.sent();
     let memory = memory(arena, d.segment(d.produced.segment.load(Ordering::SeqCst)))?;
     match room_of(&memory, head, d.consumed.tail.load(Ordering::SeqCst)) {
         Some(room) => Ok(room),
@@ -287,7 +287,7 @@ pub fn append(d: &Direction, arena: &Arena, me: Me, class: Class, circuit: u32, 
     let Some(block) = blocks::allocate(&table, class, circuit) else { return false };
     let number = if is_first { number } else { number.wrapping_add(1) };
     let segment = d.segment(number);
-    segment.start.store(d.produced.head.load(Ordering::Relaxed), Ordering::Relaxed);
+    segment.start.store(d.sent(), Ordering::Relaxed);
     segment.block.store(block.0, Ordering::Relaxed);
     d.produced.segment.store(number, Ordering::Release);
     true

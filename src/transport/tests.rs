@@ -5,6 +5,8 @@
 
 #[cfg(not(loom))]
 mod iov;
+#[cfg(not(loom))]
+mod late;
 #[cfg(loom)]
 mod loom;
 #[cfg(not(loom))]

@@ -106,6 +106,7 @@ impl Set {
             sleeping: 0,
             socket: entry.socket().map_or(0, |sock| sock.pcb.generation.load(Ordering::Acquire)),
             idle_head: NOT_IDLE,
+            due_ns: NEVER,
         };
         match self.regs.get_mut(index as usize) {
             Some(r) => *r = reg,

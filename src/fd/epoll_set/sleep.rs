@@ -42,6 +42,9 @@ impl Set {
                 if reg.needs_looks() && !self.fragile.contains(&i) {
                     self.fragile.push(i);
                 }
+                if reg.becomes_late() {
+                    self.late.push(i);
+                }
             }
         }
         for &i in &self.nested {
@@ -67,6 +70,37 @@ impl Set {
             _ => false,
         });
         !self.fragile.is_empty()
+    }
+
+    /// When something is due, here or in an inner instance, that nobody wakes for.
+    pub fn next_due(&self, depth: u32) -> u64 {
+        let due = |&i: &u32| self.regs.get(i as usize).map_or(NEVER, |reg| reg.due_ns);
+        let mut next = self.late.iter().map(due).min().unwrap_or(NEVER);
+        for &i in &self.nested {
+            if let (Some(Watch::Nested(inner)), 1..) = (self.watch(i), depth) {
+                next = next.min(epoll::next_due_within(inner, depth - 1));
+            }
+        }
+        next
+    }
+
+    /// Those of which something is due are looked at again.
+    #[cold]
+    pub(super) fn heat_late(&mut self) {
+        let now = now_ns();
+        for at in (0..self.late.len()).rev() {
+            let Some(&i) = self.late.get(at) else { break };
+            if self.regs.get(i as usize).is_some_and(|reg| now < reg.due_ns && reg.due_ns != NEVER) {
+                continue;
+            }
+            self.late.swap_remove(at);
+            if let Some(reg) = self.regs.get_mut(i as usize) {
+                reg.due_ns = NEVER;
+            }
+            if matches!(self.watch(i), Some(Watch::Ring(_))) {
+                self.heat(i);
+            }
+        }
     }
 
     /// Before a thread goes off with its events while others sleep: what comes next, and what is still ready,

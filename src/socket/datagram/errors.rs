@@ -31,7 +31,7 @@ pub(super) fn report(sock: Sock, packet: &Packet, why: Unreachable, message: &Pa
     let is_connected = pcb.state() == State::Established;
     let remote = pcb.addresses().remote;
     let is_from_elsewhere = is_connected && (remote.ip() != to.ip() || (is_udp && remote.port != to.port));
-    if is_from_elsewhere || (!is_queued && !(is_hard && is_connected)) {
+    if is_from_elsewhere || !(is_queued || (is_hard && is_connected)) {
         return;
     }
     let has_come = due_ns <= now_ns();

@@ -10,6 +10,7 @@ use super::*;
 use crate::net::packet::{self, ICMP_BYTES, IPV4_BYTES, MESSAGE_BYTES, Packet, Unreachable};
 use crate::pcb::block::{State, space_of};
 use crate::pcb::reap::Name;
+use crate::pcb::tap::{self, Event};
 use crate::pcb::{extras, private as ports};
 use crate::socket::private::{self, Reach, options as private_options};
 use crate::transport::iov::Parts;
@@ -128,28 +129,46 @@ fn of_program<'a>(made: Packet<'a>, bytes: &'a mut [u8]) -> Result<(Packet<'a>, 
     Ok((Packet { from, to: to.into(), protocol, hops, class, id, dont_fragment: flags & 0x40 != 0, bytes: &[] }, body))
 }
 
-/// When what leaves host `from` at a moment arrives at host `to`; `None` where it is lost. The only place where the link
-/// between them is asked: here it carries everything at once.
-fn arrival(_arena: &Arena, _from: u32, _to: u32, _bytes: usize, leaves_ns: u64) -> Option<u64> {
+/// When a packet that leaves host `from` at `leaves_ns` arrives at host `to`, in nanoseconds of `now_ns`; `None` where it is
+/// lost. The only place where the link between them is asked: here it carries everything at once. Captures are told, but of
+/// UDP's datagrams, of which others tell them. `maker` is the program that has made the packet, if a host has not.
+fn arrival(sock: Sock, hosts: [u32; 2], packet: &Packet, leaves_ns: u64, maker: Option<&Pcb>) -> Option<u64> {
+    if tap::is_on(sock.arena) && (sock.pcb.is_raw() || sock.pcb.is_ping()) {
+        tell(sock.arena, hosts, packet, maker);
+    }
     Some(leaves_ns)
+}
+
+/// Tells captures of a packet.
+#[cold]
+fn tell(arena: &Arena, [from_host, to_host]: [u32; 2], packet: &Packet, maker: Option<&Pcb>) {
+    // Of UDP the ports are told, and the data alone.
+    let (ports, bytes) = match packet.bytes {
+        [s0, s1, d0, d1, _, _, _, _, data @ ..] if i32::from(packet.protocol) == libc::IPPROTO_UDP => ([[*s0, *s1], [*d0, *d1]], data),
+        bytes => ([[0; 2]; 2], bytes),
+    };
+    let [from, to] = ports.map(u16::from_be_bytes);
+    let event = Event::now(tap::Kind::Datagram, packet.protocol, Address::new(packet.from, from), Address::new(packet.to, to));
+    let (pid, program) = if maker.is_some() { (event.pid, event.program) } else { (0, [0; 16]) };
+    Event { hops: packet.hops, class: packet.class, from_host, to_host, pid, program, ..event }.tell_with(arena, &Parts::new(bytes, &[]).iov());
 }
 
 /// Carries a packet to its host, and what that answers to where it came from. `body` are the bytes of the packet.
 fn travel(sock: Sock, there: Reach, packet: Packet, body: &mut [u8]) {
     let (here, now) = (private::host(sock), now_ns());
-    let whole = |n: usize| n + if packet.is_v4() { IPV4_BYTES } else { 2 * IPV4_BYTES };
     let Reach::Host(there) = there else {
         // Nobody answers who asks for that address on the link: the host tells itself so.
         return refuse(sock, here, &Packet { bytes: body, ..packet }, Unreachable::Host, now);
     };
-    let Some(due) = arrival(sock.arena, here, there, whole(body.len()), now) else { return };
-    let taken = deliver(sock, there, &Packet { bytes: body, ..packet }, due);
+    let sent = Packet { bytes: body, ..packet };
+    let Some(due) = arrival(sock, [here, there], &sent, now, Some(sock.pcb)) else { return };
+    let taken = deliver(sock, there, &sent, due);
     let is_icmp = packet.protocol == packet::protocol_of(packet.is_v4());
     if is_icmp && packet::is_echo(body, packet.is_v4()) {
         packet::answer_echo(body, packet.to, packet.from);
         let answer = Packet { from: packet.to, to: packet.from, hops: packet::HOPS, id: next_id(), dont_fragment: false, bytes: body, ..packet };
         if let Reach::Host(back) = private::reach(sock.arena, there, answer.to)
-            && let Some(due) = arrival(sock.arena, there, back, whole(answer.bytes.len()), due)
+            && let Some(due) = arrival(sock, [there, back], &answer, due, None)
         {
             deliver(sock, back, &answer, due);
         }
@@ -170,7 +189,7 @@ pub(super) fn refuse(sock: Sock, by: u32, packet: &Packet, why: Unreachable, at_
     };
     let mut room = [0; MESSAGE_BYTES];
     let message = Packet { id: next_id(), ..packet.refused(why, from, &mut room) };
-    if let Some(due) = arrival(sock.arena, by, here, message.bytes.len(), at_ns) {
+    if let Some(due) = arrival(sock, [by, here], &message, at_ns, None) {
         deliver(sock, here, &message, due);
         errors::report(sock, packet, why, &message, due);
     }
@@ -271,7 +290,7 @@ pub(super) fn refuse_datagram(sock: Sock, source: &Iov, there: Reach, (from, to)
     let packet = Packet { from: from.ip(), to: to.ip(), protocol, hops, class, id: next_id(), dont_fragment: true, bytes };
     let (here, now) = (private::host(sock), now_ns());
     let Reach::Host(there) = there else { return refuse(sock, here, &packet, Unreachable::Host, now) };
-    if let Some(due) = arrival(sock.arena, here, there, packet.bytes.len() + IPV4_BYTES, now) {
+    if let Some(due) = arrival(sock, [here, there], &packet, now, Some(sock.pcb)) {
         refuse(sock, there, &packet, Unreachable::Port, due);
     }
 }

@@ -2,8 +2,10 @@
 
 use core::cell::Cell;
 
+use super::late;
 use super::marks::{Marks, Wishes};
 use super::*;
+use crate::net::links;
 use crate::pcb::Circuit;
 use crate::pcb::circuit::{End, Link, circuit};
 use crate::pcb::reap::{self, Name};
@@ -198,8 +200,10 @@ fn source_address(key: Key, to: Address) -> Option<Address> {
 /// A receiver's mailbox.
 pub(super) struct Mailbox {
     pub pcb: &'static Pcb,
-    link: Link,
+    pub link: Link,
     pub ring: &'static Direction,
+    /// Where datagrams wait that are late.
+    pub under_way: &'static Direction,
     circuit: &'static Circuit,
 }
 
@@ -208,7 +212,7 @@ impl Mailbox {
         let pcb = block::pcb(arena, name.index).filter(|p| p.generation.load(Ordering::Acquire) == name.generation)?;
         let link = Link::of(pcb.link.load(Ordering::Acquire))?;
         let circuit = circuit(arena, link.circuit)?;
-        Some(Mailbox { pcb, link, ring: circuit.from_side(1), circuit })
+        Some(Mailbox { pcb, link, ring: circuit.from_side(1), under_way: circuit.from_side(0), circuit })
     }
 
     pub fn is_open(&self) -> bool {
@@ -226,12 +230,17 @@ impl Mailbox {
     }
 
     pub fn queue_bytes(&self) -> u64 {
-        match self.pcb.rcvbuf.load(Ordering::Relaxed) {
-            // What does not fit goes on through the kernel.
-            _ if self.pcb.has(flag::LOCAL) => packet::QUEUE_BYTES,
-            0 => QUEUE_BYTES,
-            set => u64::from(set).max(LEAST_QUEUE_BYTES),
-        }
+        queue_bytes(self.pcb)
+    }
+}
+
+/// How much a socket's mailbox holds.
+pub(super) fn queue_bytes(pcb: &Pcb) -> u64 {
+    match pcb.rcvbuf.load(Ordering::Relaxed) {
+        // What does not fit goes on through the kernel.
+        _ if pcb.has(flag::LOCAL) => packet::QUEUE_BYTES,
+        0 => QUEUE_BYTES,
+        set => u64::from(set).max(LEAST_QUEUE_BYTES),
     }
 }
 
@@ -271,6 +280,11 @@ pub(super) fn put(sock: Sock, source: &Iov, known: Known, wished: Marks, is_conn
     let has_more = more.is_some();
     if tap::is_on(sock.arena) && mailbox.is_open() {
         tell(sock, &known, &mailbox, (hops, class), source);
+    }
+    if links::any(sock.arena)
+        && let Some(sent) = late::send(sock, source, target, &mailbox, (header, more.as_ref()))
+    {
+        return sent.then_some(Ok(bytes));
     }
     mailbox.ring.produced.place.store(crowd::place_again(), Ordering::Relaxed);
     let push =

@@ -1,6 +1,7 @@
 //! Waiting for datagrams, and what poll(2) says of them.
 
 use super::*;
+use crate::transport::direction::NEVER;
 
 impl Endpoint {
     /// Blocks until there may be a datagram.
@@ -14,6 +15,7 @@ impl Endpoint {
         let mut looks = 0u32;
         let came = spin::until(peer, || {
             looks += 1;
+            self.land();
             self.rx.has_data()
                 || (looks.is_multiple_of(LOOKS_PER_KERNEL) && call::poll_one(self.sock.fd, POLLIN, Deadline::NOW) != Ok(0) && {
                     self.sock.pcb.set(flag::KERNEL_NEWS);
@@ -38,6 +40,7 @@ impl Endpoint {
     fn sleep_for_datagram(&self, deadline: Deadline) -> Result<(), Errno> {
         sleepers::about_to_sleep(self.sock);
         self.rx.control.readable.declare_asleep();
+        let due = self.next_due();
         if self.rx.has_data() {
             self.reader_awakes();
             return Ok(());
@@ -45,17 +48,21 @@ impl Endpoint {
         if deadline.passed() {
             return Err(Errno::EAGAIN);
         }
-        let deadline = if provoke_the_dead() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline };
+        // What is under way nobody wakes for.
+        let until = if provoke_the_dead() { deadline.at_most_ns(LOOK_AGAIN_NS) } else { deadline }.no_later_than(due);
         stats::sleeps(self.sock.arena);
         // A plain blocking call, which the kernel restarts after a signal where the program asked for that. Among others the
         // one that sleeps has a mailbox of the kernel's besides: another may take its doorbell.
         let alone = !self.may_have_company();
         let ret = if !alone {
-            self.sleep_among_others(deadline)
-        } else if deadline.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
+            self.sleep_among_others(until)
+        } else if until.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
             call::recv_scratch(self.sock.fd, MSG_PEEK)
         } else {
-            call::poll_one(self.sock.fd, POLLIN, deadline).map(|bits| bits as usize)
+            match call::poll_one(self.sock.fd, POLLIN, until) {
+                Err(Errno::EINTR) if deadline.is_never() && due != NEVER && signal::restarts_calls() => Ok(0),
+                polled => polled.map(|bits| bits as usize),
+            }
         };
         self.reader_awakes();
         self.sock.pcb.set(flag::KERNEL_NEWS);
@@ -86,6 +93,7 @@ impl Endpoint {
         const READABLE: libc::c_short = POLLIN | POLLRDNORM;
         let pcb = self.sock.pcb;
         const WRITABLE: libc::c_short = POLLOUT | POLLWRNORM | POLLWRBAND;
+        self.land();
         local::pay_back(self.sock);
         // Whether an AF_UNIX socket finds room the kernel says: that is where what finds none goes.
         let (mut bits, ask) = if pcb.has(flag::LOCAL) { (0, POLLERR | WRITABLE) } else { (WRITABLE, POLLERR) };

@@ -26,6 +26,9 @@ use crate::transport::stream;
 pub fn connect(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
     let pcb = sock.pcb;
     let Some(to) = to else { return dissolve(sock) };
+    if let Some(answer) = handshake::connect_again(sock) {
+        return answer;
+    }
     if let Some(error) = end::take_error(sock).filter(|_| pcb.shows(facade::CONNECTING)) {
         pcb.put_facade(facade::CONNECTING, false);
         return Err(error);
@@ -39,7 +42,11 @@ pub fn connect(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
         State::Closed => {}
         _ => return Err(Errno(libc::EISCONN)),
     }
-    let made = establish(sock, meant(to));
+    let to = meant(to);
+    if let Some(asked) = handshake::ask(sock, to, 0) {
+        return handshake::connect_late(sock, to, asked);
+    }
+    let made = establish(sock, to);
     if !sock.is_nonblocking(0) {
         return made;
     }
@@ -164,7 +171,7 @@ pub(super) fn renew(sock: Sock) -> Result<(), Errno> {
 
 /// Both directions on the ring, from the first byte, before anybody else knows of them; the other end has last waited where
 /// `other` has accepted. False where there is no room.
-fn begin(lock: &TableLock, ep: &Endpoint, here: u32, other: &Pcb) -> bool {
+pub(super) fn begin(lock: &TableLock, ep: &Endpoint, here: u32, other: &Pcb) -> bool {
     let now = now_ns();
     for direction in [ep.tx, ep.rx] {
         if !stream::begin_locked(direction, lock, ep.link.circuit) {
@@ -183,7 +190,7 @@ fn begin(lock: &TableLock, ep: &Endpoint, here: u32, other: &Pcb) -> bool {
 }
 
 /// Connects the anchors.
-fn knock(sock: Sock, cookie: u64, listener: &UnixName) -> Result<(), Errno> {
+pub(super) fn knock(sock: Sock, cookie: u64, listener: &UnixName) -> Result<(), Errno> {
     if !sock.pcb.shows(facade::NAMED) {
         anchor::bind(sock.fd, &anchor::name(secret(sock.arena), Kind::Client, cookie))?;
         sock.pcb.put_facade(facade::NAMED, true);

@@ -1,6 +1,7 @@
 //! Models of the transport floor, each made of the very functions that run: `tests/mutants` takes a fence,
 //! a second look or an order away from those and sees the model named with it fail.
 
+mod flight;
 mod large;
 mod path;
 mod record;

@@ -96,6 +96,7 @@ impl Drop for Ring<'_> {
         for n in 0..=last.wrapping_sub(first) {
             blocks::free(&table, blocks::Block(self.d.segment(first.wrapping_add(n)).block.load(Ordering::Relaxed)));
         }
+        blocks::free(&table, blocks::Block(self.d.control.schedule.load(Ordering::Relaxed)));
     }
 }
 
@@ -128,7 +129,7 @@ fn stream_byte(at: u64) -> u8 {
     (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
-fn stream_bytes(from: u64, n: usize) -> Vec<u8> {
+pub fn stream_bytes(from: u64, n: usize) -> Vec<u8> {
     (from..from + n as u64).map(stream_byte).collect()
 }
 

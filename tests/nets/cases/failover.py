@@ -15,7 +15,7 @@ def run(case):
     case.start(f"sentinel={SENTINEL}", "redis-server", "sentinel.conf", "--sentinel")
 
     def cli(host, *words, status=0):
-        return case.run("client", "redis-cli", "-h", host, "-t", 1, *words, status=status).strip()
+        return case.run("client", "redis-cli", "-h", host, *words, status=status).strip()
 
     case.until("the replica follows", lambda: "master_link_status:up" in cli(REPLICA, "INFO", "replication", status=None))
     case.until("the sentinel sees it", lambda: "slaves=1" in cli(SENTINEL, "INFO", "sentinel", status=None))
