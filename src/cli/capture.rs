@@ -168,7 +168,9 @@ fn capture(options: &Options, place: &Place) -> Result<String, String> {
         follow(&mut capture, &mut view, &filter, options, || is_over.load(Ordering::Relaxed) || until.is_some_and(|until| Instant::now() >= until));
     let losses = capture.losses();
     drop(capture);
-    match written.and_then(|()| view.finish(losses)) {
+    let finished = written.and_then(|()| view.finish(losses));
+    arena::leave(&arena, place);
+    match finished {
         Ok(said) => Ok(said),
         // Who read it has seen enough.
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok("nobody reads any more".to_owned()),

@@ -140,13 +140,14 @@ pub fn is_unix(pcb: &Pcb) -> bool {
 /// What a socket is, as ss(8) writes it; of AF_NS by the protocol.
 pub fn proto(pcb: &Pcb) -> &'static str {
     let (is_datagram, is_v6) = (pcb.has(flag::DATAGRAM), pcb.has(flag::INET6));
-    match (pcb.is_private(), is_v6) {
-        (true, _) if pcb.family_and_protocol().0 == AF_NS => return if is_datagram { "idp" } else { "spp" },
-        (true, false) if pcb.is_raw() => return "raw",
-        (true, true) if pcb.is_raw() => return "raw6",
-        (true, false) if pcb.is_ping() => return "icmp",
-        (true, true) if pcb.is_ping() => return "icmp6",
-        _ => {}
+    if pcb.is_raw() {
+        return if is_v6 { "raw6" } else { "raw" };
+    }
+    if pcb.is_ping() {
+        return if is_v6 { "icmp6" } else { "icmp" };
+    }
+    if pcb.is_private() && pcb.family_and_protocol().0 == AF_NS {
+        return if is_datagram { "idp" } else { "spp" };
     }
     match (is_unix(pcb), is_datagram, is_v6) {
         (true, true, _) => "unixgram",

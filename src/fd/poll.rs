@@ -236,7 +236,7 @@ impl PollSet<'_> {
         for (f, k) in self.fds.iter().zip(self.kinds.iter()) {
             // What is under way nobody wakes for.
             until = until.no_later_than(match k {
-                Kind::Ring(ep) => ep.next_due(),
+                Kind::Ring(ep) => ep.next_look(),
                 Kind::Epoll(number) => epoll::next_due(*number),
                 Kind::Kernel => NEVER,
             });

@@ -72,6 +72,11 @@ impl Unreachable {
     }
 }
 
+/// Whether a message of ICMP says that something cannot be reached.
+pub fn is_unreachable(message: &[u8], is_v4: bool) -> bool {
+    message.first() == Some(if is_v4 { &UNREACHABLE } else { &UNREACHABLE6 })
+}
+
 /// The checksum of the Internet protocols (RFC 1071), over parts that have an even number of bytes but for the last.
 pub fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u64;

@@ -1,7 +1,6 @@
 //! What a capture is told of connections and datagrams: one event for each thing that would cross a wire, told before
 //! anybody can see what comes of it.
 
-use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{Pcb, flag, pcb};
@@ -33,7 +32,7 @@ pub enum Kind {
     Reset = 7,
     /// A datagram: what follows the IP header, but of UDP its data alone.
     Datagram = 8,
-    /// Nobody has the port that a datagram from the event's receiver went to: an ICMP error, to be made from it.
+    /// The same, where it answers that something cannot be reached (RFC 792, RFC 4443).
     Unreachable = 9,
 }
 
@@ -128,15 +127,6 @@ impl Event {
         }
     }
 
-    /// The protocol of the packet that it looks like: what says that nobody has a port is an error of ICMP.
-    pub fn packet_protocol(&self) -> i32 {
-        match (self.kind, self.from.ip()) {
-            (Kind::Unreachable, IpAddr::V4(_)) => libc::IPPROTO_ICMP,
-            (Kind::Unreachable, IpAddr::V6(_)) => libc::IPPROTO_ICMPV6,
-            _ => i32::from(self.protocol),
-        }
-    }
-
     pub fn encode(&self) -> [u8; EVENT_BYTES] {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let (first, last) = self.program.split_at(8);
@@ -216,6 +206,15 @@ fn program() -> [u8; 16] {
     if NAME[0].load(Ordering::Relaxed) == 0 {
         let n = call::read_file(b"/proc/self/comm\0", &mut name).unwrap_or(0).min(15);
         name.iter_mut().enumerate().filter(|(i, b)| *i >= n || **b == b'\n').for_each(|(_, b)| *b = 0);
+        if name.iter().all(|b| *b == 0 || b.is_ascii_digit()) {
+            // Started from a descriptor (fexecve(3)), whose number it is.
+            let mut words = [0; 256];
+            let n = call::read_file(b"/proc/self/cmdline\0", &mut words).unwrap_or(0);
+            let first = words.get(..n).unwrap_or(&[]).split(|&b| b == 0).next().unwrap_or(&[]);
+            let last = first.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
+            name = [0; 16];
+            name.iter_mut().zip(last).take(15).for_each(|(to, &from)| *to = from);
+        }
         for (word, from) in NAME.iter().zip(name.as_chunks::<8>().0).rev() {
             word.store(u64::from_le_bytes(*from), Ordering::Relaxed);
         }
@@ -243,7 +242,7 @@ fn of_circuit(arena: &Arena, c: &Circuit, link: Link, kind: Kind) -> Option<Even
     }
     let host = |p: Option<&Pcb>| p.map_or(0, |p| p.host.load(Ordering::Relaxed));
     let Key { local, remote } = key;
-    let mut event = Event::now(kind, libc::IPPROTO_TCP as u8, local, remote);
+    let mut event = Event::now(kind, ours.or(theirs).map_or(0, |p| protocol_of(p, libc::IPPROTO_TCP)), local, remote);
     // What others have left undone is told by who finds it.
     let doer = ours.map_or(event.pid, |p| pid_of(arena, p));
     if matches!(kind, Kind::Fin | Kind::Reset) && doer != event.pid {
@@ -259,6 +258,13 @@ fn of_circuit(arena: &Arena, c: &Circuit, link: Link, kind: Kind) -> Option<Even
         peer_pid: theirs.map_or(0, |p| pid_of(arena, p)),
         ..event
     })
+}
+
+/// The protocol of a socket's packets: `of_ip`, or that of NS, which have the number 22 where they go over IP.
+pub fn protocol_of(p: &Pcb, of_ip: i32) -> u8 {
+    let (family, _) = p.family_and_protocol();
+    let is_ns = p.is_private() && family != libc::AF_INET && family != libc::AF_INET6;
+    (if is_ns { libc::IPPROTO_IDP } else { of_ip }) as u8
 }
 
 /// Bytes that are about to be published at a position of the stream.
@@ -285,11 +291,13 @@ pub fn refused(arena: &Arena, key: Key, [from_host, to_host]: [u32; 2]) {
     Event { from_host, to_host, ..event }.tell(arena);
 }
 
-/// A UDP datagram.
+/// A datagram on its way, of UDP or any other protocol of IP.
 #[derive(Clone, Copy)]
 pub struct Datagram<'a> {
+    pub protocol: u8,
     pub from: Address,
     pub to: Address,
+    /// 0 for the usual ones.
     pub hops: u8,
     pub class: u8,
     /// From which host, and to which; 0 is none of the net's.
@@ -299,39 +307,17 @@ pub struct Datagram<'a> {
 }
 
 impl Datagram<'_> {
-    fn event(&self, arena: &Arena, kind: Kind) -> Event {
-        Event {
+    /// Tells of it, as a `Datagram` or as the answer that something is `Unreachable`.
+    #[cold]
+    pub fn tell(&self, arena: &Arena, kind: Kind, source: &Iov) {
+        let event = Event {
             hops: self.hops,
             class: self.class,
             from_host: self.hosts[0],
             to_host: self.hosts[1],
             peer_pid: self.receiver.map_or(0, |p| pid_of(arena, p)),
-            ..Event::now(kind, libc::IPPROTO_UDP as u8, self.from, self.to)
-        }
-    }
-
-    /// It is on its way.
-    #[cold]
-    pub fn tell(&self, arena: &Arena, source: &Iov) {
-        self.event(arena, Kind::Datagram).tell_with(arena, source);
-    }
-
-    /// Its host answers that nobody has the port.
-    #[cold]
-    pub fn tell_unreachable(&self, arena: &Arena, source: &Iov) {
-        let sent = self.event(arena, Kind::Datagram);
-        sent.tell_with(arena, source);
-        let answer = Event {
-            from: sent.to,
-            to: sent.from,
-            from_host: sent.to_host,
-            to_host: sent.from_host,
-            // The host itself answers.
-            pid: 0,
-            peer_pid: sent.pid,
-            program: [0; 16],
-            ..self.event(arena, Kind::Unreachable)
+            ..Event::now(kind, self.protocol, self.from, self.to)
         };
-        answer.tell_with(arena, source);
+        event.tell_with(arena, source);
     }
 }

@@ -69,6 +69,13 @@ impl Endpoint {
         if self.rx.late() == 0 { NEVER } else { self.land_late() }
     }
 
+    /// The same for one of several that wait on the socket, each for itself: the one that was woken for what is under way has
+    /// taken the doorbell, and nobody wakes the others when that arrives.
+    pub fn next_look(&self) -> u64 {
+        let among_others = links::any(self.sock.arena) && self.may_have_company();
+        self.next_due().min(if among_others { now_ns().saturating_add(LOOK_AGAIN_NS) } else { NEVER })
+    }
+
     /// Lets what is due arrive; when the next is.
     #[cold]
     #[inline(never)]

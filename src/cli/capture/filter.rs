@@ -108,7 +108,7 @@ impl Protocol {
 
     fn is_of(self, event: &Event) -> bool {
         let is_v4 = matches!(event.from.ip(), IpAddr::V4(_));
-        let number = event.packet_protocol();
+        let number = i32::from(event.protocol);
         match self {
             Protocol::Ip => is_v4,
             Protocol::Ip6 => !is_v4,

@@ -1,20 +1,13 @@
-//! The headers around what a packet carries: IP, UDP and the errors of ICMP.
+//! The headers around what a packet carries: IP and UDP.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
-use etherparse::{
-    Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6Header, UdpHeader, icmpv4::DestUnreachableHeader,
-    icmpv6::DestUnreachableCode,
-};
+use etherparse::{IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6Header, UdpHeader};
 
 use crate::pcb::Address;
 
 const USUAL_HOPS: u8 = 64;
-/// An error quotes no more than makes it so long (RFC 1812, 4.3.2.3; RFC 4443, 2.4).
-const MOST_ERROR_BYTES: usize = 576;
-const MOST_ERROR_BYTES_V6: usize = 1280;
-
 /// Hop limit and traffic class; the usual ones where they are 0.
 #[derive(Clone, Copy, Default)]
 pub struct Marks {
@@ -90,24 +83,4 @@ pub fn udp_header(from: Address, to: Address, len: usize, bytes: &[u8]) -> io::R
         .map_err(io::Error::other)?;
     }
     Ok(header.to_bytes())
-}
-
-/// The error that says that nobody has the port which `original`, a packet from `to`, was sent to; and its protocol.
-///
-/// # Errors
-/// None in fact.
-pub fn port_unreachable(from: IpAddr, to: IpAddr, original: &[u8]) -> io::Result<(u8, Vec<u8>)> {
-    match (from, to) {
-        (IpAddr::V4(_), IpAddr::V4(_)) => {
-            let quoted = &original[..original.len().min(MOST_ERROR_BYTES - Ipv4Header::MIN_LEN - 8)];
-            let header = Icmpv4Header::with_checksum(Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port), quoted);
-            Ok((libc::IPPROTO_ICMP as u8, [&header.to_bytes()[..], quoted].concat()))
-        }
-        (from, to) => {
-            let quoted = &original[..original.len().min(MOST_ERROR_BYTES_V6 - Ipv6Header::LEN - 8)];
-            let kind = Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Port);
-            let header = Icmpv6Header::with_checksum(kind, v6(from).octets(), v6(to).octets(), quoted).map_err(io::Error::other)?;
-            Ok((libc::IPPROTO_ICMPV6 as u8, [&header.to_bytes()[..], quoted].concat()))
-        }
-    }
 }

@@ -127,6 +127,10 @@ impl<S: Sink> Packets<S> {
     pub fn event(&mut self, event: &Event, bytes: &[u8]) -> io::Result<()> {
         // Processes read the clock on their own: a little out of order is told as the same moment.
         self.last_ns = self.last_ns.max(event.at_ns);
+        if i32::from(event.protocol) == libc::IPPROTO_IDP {
+            // Sockets of NS have packets of another kind, which are not written.
+            return Ok(());
+        }
         match event.kind {
             Kind::Syn => self.syn(event),
             Kind::Open => self.open(event),
@@ -135,9 +139,8 @@ impl<S: Sink> Packets<S> {
             Kind::Data => self.data(event, bytes),
             Kind::Fin => self.fin(event),
             Kind::Reset => self.reset(event),
-            Kind::Datagram if event.fate == Fate::Lost => Ok(()),
-            Kind::Datagram => self.datagram(event, bytes),
-            Kind::Unreachable => self.unreachable(event, bytes),
+            Kind::Datagram | Kind::Unreachable if event.fate == Fate::Lost => Ok(()),
+            Kind::Datagram | Kind::Unreachable => self.datagram(event, bytes),
         }
     }
 
@@ -363,18 +366,6 @@ impl<S: Sink> Packets<S> {
         };
         let (from, to) = ((event.from, event.from_host), (event.to, event.to_host));
         self.packet(from, to, event.protocol, Marks { hops: event.hops, class: event.class }, &parts, len, Some(event), note)
-    }
-
-    /// The answer to a datagram that was sent from `event.to` to `event.from`.
-    fn unreachable(&mut self, event: &Event, bytes: &[u8]) -> io::Result<()> {
-        let udp = ip::udp_header(event.to, event.from, event.bytes as usize, bytes)?;
-        let protocol = libc::IPPROTO_UDP as u8;
-        let mut original = Vec::new();
-        let len = udp.len() + event.bytes as usize;
-        ip::packet(&mut original, event.to.ip(), event.from.ip(), protocol, Marks::default(), 0, &[&udp, bytes], len)?;
-        let (protocol, answer) = ip::port_unreachable(event.from.ip(), event.to.ip(), &original)?;
-        let (from, to) = ((event.from, event.from_host), (event.to, event.to_host));
-        self.packet(from, to, protocol, Marks::default(), &[&answer], answer.len(), Some(event), None)
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::names::Names;
 use crate::cli::output::Output;
+use crate::pcb::Address;
 use crate::pcb::tap::{Event, Fate, Kind};
 
 /// One event, as JSON has it.
@@ -41,10 +42,11 @@ struct Line<'a> {
 
 /// The name of a protocol of IP, as far as it is one that people know.
 fn protocol(event: &Event) -> String {
-    match event.packet_protocol() {
+    match i32::from(event.protocol) {
         libc::IPPROTO_TCP => "tcp".to_owned(),
         libc::IPPROTO_UDP => "udp".to_owned(),
         libc::IPPROTO_ICMP => "icmp".to_owned(),
+        libc::IPPROTO_IDP => "ns".to_owned(),
         libc::IPPROTO_ICMPV6 => "icmp6".to_owned(),
         other => format!("ip{other}"),
     }
@@ -73,6 +75,11 @@ fn fate(event: &Event) -> Option<&'static str> {
     }
 }
 
+/// Without a port where there is none, as of ICMP.
+fn address(a: Address) -> String {
+    if a.port == 0 { a.ip().to_string() } else { a.to_string() }
+}
+
 fn delay_ns(event: &Event) -> Option<u64> {
     event.until_ns.checked_sub(event.at_ns).filter(|&ns| ns > 0)
 }
@@ -91,7 +98,7 @@ pub fn line(out: &mut Output, event: &Event, names: &Names, zone: &TimeZone) -> 
         "" => address,
         host => format!("{host} {address}"),
     };
-    let (from, to) = (end(event.from_host, event.from.to_string()), end(event.to_host, event.to.to_string()));
+    let (from, to) = (end(event.from_host, address(event.from)), end(event.to_host, address(event.to)));
     write!(out, "{time} {from} > {to} {}", protocol(event))?;
     match event.kind {
         Kind::Data | Kind::Datagram => write!(out, " {} byte{}", event.bytes, if event.bytes == 1 { "" } else { "s" })?,
@@ -118,8 +125,8 @@ pub fn json(out: &mut Output, event: &Event, names: &Names) -> io::Result<()> {
         time: at(event.at_ns).to_string(),
         event: kind(event),
         protocol: protocol(event),
-        from: event.from.to_string(),
-        to: event.to.to_string(),
+        from: address(event.from),
+        to: address(event.to),
         from_host: names.host(event.from_host),
         to_host: names.host(event.to_host),
         bytes: event.bytes,

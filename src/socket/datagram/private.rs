@@ -99,8 +99,9 @@ fn nobody_receives(sock: Sock, to: Address, source: &Iov, wishes: Wishes) -> Ret
                 if let Reach::Host(host) = there
                     && tap::is_on(sock.arena)
                 {
-                    let datagram = tap::Datagram { from, to, hops: 0, class: 0, hosts: [private::host(sock), host], receiver: None };
-                    datagram.tell_unreachable(sock.arena, source);
+                    let (protocol, hosts) = (libc::IPPROTO_UDP as u8, [private::host(sock), host]);
+                    let datagram = tap::Datagram { protocol, from, to, hops: 0, class: 0, hosts, receiver: None };
+                    datagram.tell(sock.arena, tap::Kind::Datagram, source);
                 }
                 raw::refuse_datagram(sock, source, there, (from, to), wishes);
             }

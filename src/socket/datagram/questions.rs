@@ -30,7 +30,9 @@ pub(super) fn answer(sock: Sock, source: &Iov, server: Address) -> Ret {
     };
     let own = private::source(sock, sock.pcb.addresses().local, server.ip());
     if let Some(from) = own.filter(|_| tap::is_on(sock.arena)) {
-        tap::Datagram { from, to: server, hops: 0, class: 0, hosts: [private::host(sock), 0], receiver: None }.tell(sock.arena, source);
+        let (protocol, hosts) = (libc::IPPROTO_UDP as u8, [private::host(sock), 0]);
+        let datagram = tap::Datagram { protocol, from, to: server, hops: 0, class: 0, hosts, receiver: None };
+        datagram.tell(sock.arena, tap::Kind::Datagram, source);
     }
     let n = dns::answer(sock.arena, asked, &mut text);
     let (Some(own), Some(text)) = (own, text.get_mut(..n).filter(|text| !text.is_empty())) else { return Ok(asked.len()) };

@@ -131,9 +131,9 @@ fn of_program<'a>(made: Packet<'a>, bytes: &'a mut [u8]) -> Result<(Packet<'a>, 
 
 /// When a packet that leaves host `from` at `leaves_ns` arrives at host `to`, in nanoseconds of `now_ns`; `None` where it is
 /// lost. The only place where the link between them is asked: here it carries everything at once. Captures are told, but of
-/// UDP's datagrams, of which others tell them. `maker` is the program that has made the packet, if a host has not.
+/// what UDP sockets send, of which others tell them. `maker` is the program that has made the packet, if a host has not.
 fn arrival(sock: Sock, hosts: [u32; 2], packet: &Packet, leaves_ns: u64, maker: Option<&Pcb>) -> Option<u64> {
-    if tap::is_on(sock.arena) && (sock.pcb.is_raw() || sock.pcb.is_ping()) {
+    if tap::is_on(sock.arena) && (maker.is_none() || sock.pcb.is_raw() || sock.pcb.is_ping()) {
         tell(sock.arena, hosts, packet, maker);
     }
     Some(leaves_ns)
@@ -148,7 +148,9 @@ fn tell(arena: &Arena, [from_host, to_host]: [u32; 2], packet: &Packet, maker: O
         bytes => ([[0; 2]; 2], bytes),
     };
     let [from, to] = ports.map(u16::from_be_bytes);
-    let event = Event::now(tap::Kind::Datagram, packet.protocol, Address::new(packet.from, from), Address::new(packet.to, to));
+    let is_refusal = packet.protocol == packet::protocol_of(packet.is_v4()) && packet::is_unreachable(bytes, packet.is_v4());
+    let kind = if is_refusal { tap::Kind::Unreachable } else { tap::Kind::Datagram };
+    let event = Event::now(kind, packet.protocol, Address::new(packet.from, from), Address::new(packet.to, to));
     let (pid, program) = if maker.is_some() { (event.pid, event.program) } else { (0, [0; 16]) };
     Event { hops: packet.hops, class: packet.class, from_host, to_host, pid, program, ..event }.tell_with(arena, &Parts::new(bytes, &[]).iov());
 }

@@ -323,7 +323,9 @@ fn tell(sock: Sock, known: &Known, mailbox: &Mailbox, (hops, class): (u8, u8), s
     let is_answer = sock.pcb.is_private() && socket_private::is_question(sock.arena, known.from);
     let from_host = if is_answer { 0 } else { sock.pcb.host.load(Ordering::Relaxed) };
     let hosts = [from_host, mailbox.pcb.host.load(Ordering::Relaxed)];
-    tap::Datagram { from: known.from, to: known.to, hops, class, hosts, receiver: Some(mailbox.pcb) }.tell(sock.arena, source);
+    let protocol = tap::protocol_of(sock.pcb, libc::IPPROTO_UDP);
+    let datagram = tap::Datagram { protocol, from: known.from, to: known.to, hops, class, hosts, receiver: Some(mailbox.pcb) };
+    datagram.tell(sock.arena, tap::Kind::Datagram, source);
 }
 
 /// Several that send to one mailbox take turns, or each would have it to itself for as long as the kernel lets it run.

@@ -33,9 +33,10 @@ def addresses(net, host, node, *more):
 
 def run(case):
     net = Net(case)
+    # A net lives while somebody uses it.
     for host, address in HOSTS.items():
-        case.start(f"{host}={address}", "sleep", 1000)  # the net lives while somebody uses it
-        case.until(f"{host} is there", lambda: host in case.landline("net", "show", case.net, status=None))
+        case.start(f"{host}={address}", "sleep", "1000")
+    case.until("the hosts are there", lambda: [one for one in case.json("net", "ls") if one["hosts"] == len(HOSTS)])
     v6 = {host: addresses(net, "web", host, ", family=socket.AF_INET6")[0] for host in HOSTS}
     net.same("prefix of IPv6", {address[:5] for address in v6.values()}, {"fd6c:"})
 
