@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::net::links::{self, ANY, What};
 use crate::shm::Arena;
 
-/// `[[links]]` of a net file: which, one way (`from`, `to`; any host where one is not named) or both (`between`), and what
+/// An entry of `links` of a net file: which, one way (`from`, `to`; any host where one is not named) or both (`between`), and what
 /// happens there in the words of `landline fault` (`delay = "10ms 2ms"`, `short-io = true`).
 #[derive(Deserialize, Debug, Clone, PartialEq)]
 pub struct Link {
