@@ -247,9 +247,9 @@ pub fn between(arena: &Arena, from: u32, to: u32) -> Option<Way<'_>> {
 /// The rule, the link whose dice are thrown, and whether there is a cut.
 #[cold]
 fn look_up(arena: &Arena, from: u32, to: u32) -> (u32, u32, bool) {
-    let candidates = [(from, to), (from, ANY), (ANY, to), (ANY, ANY)];
-    let is_cut = candidates.iter().any(|&(from, to)| find(arena, Kind::Cut, from, to).is_some());
-    let rule = candidates.iter().find_map(|&(from, to)| find(arena, Kind::Rule, from, to));
+    let applying = applying(from, to);
+    let is_cut = applying.iter().any(|&(from, to)| find(arena, Kind::Cut, from, to).is_some());
+    let rule = applying.iter().find_map(|&(from, to)| find(arena, Kind::Rule, from, to));
     let Some((index, rule)) = rule else { return (0, 0, is_cut) };
     let link = if rule.ends() == (from, to) { index } else { pair(arena, index, rule, from, to) };
     (index, link, is_cut)
@@ -434,6 +434,21 @@ pub fn all(arena: &Arena) -> impl Iterator<Item = Shown<'_>> {
         };
         Some(Shown { from, to, what })
     })
+}
+
+/// What befalls what host `from` sends to host `to`, in words; `None` where nothing does.
+pub fn in_words(arena: &Arena, from: u32, to: u32) -> Option<String> {
+    if !any(arena) || from == to || from == ANY || to == ANY {
+        return None;
+    }
+    let fitting = |kind| applying(from, to).into_iter().find_map(|(from, to)| find(arena, kind, from, to));
+    let rule = fitting(Kind::Rule).map(|(_, entry)| entry.rule().to_string()).filter(|words| !words.is_empty());
+    if fitting(Kind::Cut).is_some() { Some("cut".to_owned()) } else { rule }
+}
+
+/// From and to of the rules that apply to a pair of hosts, the most specific first.
+fn applying(from: u32, to: u32) -> [(u32, u32); 4] {
+    [(from, to), (from, ANY), (ANY, to), (ANY, ANY)]
 }
 
 /// The number of the host with a name; `ANY` for `any` and `*`.

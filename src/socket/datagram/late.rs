@@ -33,17 +33,13 @@ pub(super) fn send(sock: Sock, source: &Iov, target: Name, mailbox: &Mailbox, wh
         Some(Fate::Comes { due_ns, copy_due_ns: None, wrong_bit: None }) if due_ns <= now && nothing_waits => return None,
         Some(Fate::Comes { due_ns, copy_due_ns, wrong_bit }) => (due_ns, copy_due_ns, wrong_bit),
     };
-    let post = Post { arena, mailbox: mailbox.ring, under_way: mailbox.under_way, circuit: mailbox.link.circuit };
     for due_ns in [Some(due_ns), copy_due_ns].into_iter().flatten() {
-        match post.send(sock.me(), what, source, Late { due_ns, wrong_bit }, MOST_UNDER_WAY_BYTES, || mailbox.is_open()) {
-            Ok(Pushed::Done(_)) => {}
-            Ok(Pushed::Full | Pushed::NoRoom) => {
-                mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
-                add(&COUNTERS.drops, 1);
-            }
-            Ok(Pushed::Gone) | Err(Refused::Damaged) => return Some(false),
+        match put(sock, source, mailbox, what, Late { due_ns, wrong_bit }) {
+            Ok(true) => {}
+            Ok(false) => return Some(false),
             // Nothing of it was sent: told as by the common way.
             Err(Refused::Fault) => return None,
+            Err(Refused::Damaged) => return Some(false),
         }
     }
     add(&COUNTERS.ring_tx_bytes, source.left() as u64);
@@ -53,4 +49,27 @@ pub(super) fn send(sock: Sock, source: &Iov, target: Name, mailbox: &Mailbox, wh
         preserved(|| super::private::ring(sock, target));
     }
     Some(true)
+}
+
+/// Puts what comes at a known time on its way to a mailbox. `None` where it is there at once, and nothing before it is on its
+/// way; false where the mailbox is gone.
+pub(super) fn send_at(sock: Sock, source: &Iov, mailbox: &Mailbox, what: (Header, Option<&More>), late: Late) -> Option<bool> {
+    if late.due_ns <= now_ns() && mailbox.ring.late() & late::DATAGRAMS == 0 {
+        return None;
+    }
+    Some(put(sock, source, mailbox, what, late).unwrap_or(false))
+}
+
+/// One datagram that is late; where there is no room for it, it is dropped.
+fn put(sock: Sock, source: &Iov, mailbox: &Mailbox, what: (Header, Option<&More>), late: Late) -> Result<bool, Refused> {
+    let post = Post { arena: sock.arena, mailbox: mailbox.ring, under_way: mailbox.under_way, circuit: mailbox.link.circuit };
+    match post.send(sock.me(), what, source, late, MOST_UNDER_WAY_BYTES, || mailbox.is_open())? {
+        Pushed::Done(_) => Ok(true),
+        Pushed::Full | Pushed::NoRoom => {
+            mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
+            add(&COUNTERS.drops, 1);
+            Ok(true)
+        }
+        Pushed::Gone => Ok(false),
+    }
 }

@@ -92,7 +92,6 @@ fn nobody_receives(sock: Sock, to: Address, source: &Iov, wishes: Wishes) -> Ret
             told_of_death(sock);
             Ok(source.left())
         }
-        Reach::Host(there) if is_lost(sock, there, source.left()) => Ok(source.left()),
         // The host answers that nobody is there (RFC 1122, 4.1.3.1).
         Reach::Nobody | Reach::Host(_) => {
             if let Some(from) = private::source(sock, sock.pcb.addresses().local, to.ip()) {
@@ -108,12 +107,6 @@ fn nobody_receives(sock: Sock, to: Address, source: &Iov, wishes: Wishes) -> Ret
             Ok(source.left())
         }
     }
-}
-
-/// Whether a link loses what is sent to a host, where nobody receives it.
-fn is_lost(sock: Sock, there: u32, bytes: usize) -> bool {
-    let fate = links::datagram_verdict(sock.arena, private::host(sock), there, bytes as u64, now_ns());
-    fate == Some(links::Fate::Lost)
 }
 
 /// The one that a thread last sent to is gone: who is connected to it is told.

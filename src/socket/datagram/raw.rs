@@ -5,8 +5,10 @@
 use core::sync::atomic::AtomicU16;
 
 use super::errors;
+use super::late;
 use super::send::{Mailbox, is_alive, make_room};
 use super::*;
+use crate::net::links::Fate;
 use crate::net::packet::{self, ICMP_BYTES, IPV4_BYTES, MESSAGE_BYTES, Packet, Unreachable};
 use crate::pcb::block::{State, space_of};
 use crate::pcb::reap::Name;
@@ -14,6 +16,7 @@ use crate::pcb::tap::{self, Event};
 use crate::pcb::{extras, private as ports};
 use crate::socket::private::{self, Reach, options as private_options};
 use crate::transport::iov::Parts;
+use crate::transport::late::Late;
 use crate::transport::record::Pushed;
 
 /// The most bytes of a packet, its header included (RFC 791, 3.1).
@@ -130,13 +133,17 @@ fn of_program<'a>(made: Packet<'a>, bytes: &'a mut [u8]) -> Result<(Packet<'a>, 
 }
 
 /// When a packet that leaves host `from` at `leaves_ns` arrives at host `to`, in nanoseconds of `now_ns`; `None` where it is
-/// lost. The only place where the link between them is asked: here it carries everything at once. Captures are told, but of
+/// lost. Captures are told, but of
 /// what UDP sockets send, of which others tell them. `maker` is the program that has made the packet, if a host has not.
 fn arrival(sock: Sock, hosts: [u32; 2], packet: &Packet, leaves_ns: u64, maker: Option<&Pcb>) -> Option<u64> {
     if tap::is_on(sock.arena) && (maker.is_none() || sock.pcb.is_raw() || sock.pcb.is_ping()) {
         tell(sock.arena, hosts, packet, maker);
     }
-    Some(leaves_ns)
+    match links::datagram_verdict(sock.arena, hosts[0], hosts[1], packet.bytes.len() as u64, leaves_ns) {
+        None => Some(leaves_ns),
+        Some(Fate::Lost) => None,
+        Some(Fate::Comes { due_ns, .. }) => Some(due_ns),
+    }
 }
 
 /// Tells captures of a packet.
@@ -242,7 +249,7 @@ fn wants(arena: &Arena, p: &Pcb, packet: &Packet) -> bool {
 }
 
 /// Puts a packet into a mailbox, in which it is seen from `due` on.
-fn give(sock: Sock, target: Name, packet: &Packet, with_header: bool, _due: u64) {
+fn give(sock: Sock, target: Name, packet: &Packet, with_header: bool, due: u64) {
     let Some(mailbox) = Mailbox::of(sock.arena, target).filter(|mailbox| is_alive(sock, target, mailbox)) else { return };
     let (header, header_bytes) = packet.header();
     let parts = Parts::new(if with_header { header.get(..header_bytes).unwrap_or(&[]) } else { &[] }, packet.bytes);
@@ -250,6 +257,11 @@ fn give(sock: Sock, target: Name, packet: &Packet, with_header: bool, _due: u64)
     let from = Address::new(packet.from, 0);
     let header = Header { bytes: source.left() as u32, port: 0, hops: packet.hops, class: packet.class, high: from.high, low: from.low };
     let more = told::more(mailbox.pcb, mailbox.ring, Address::new(packet.to, 0));
+    if let Some(sent) = late::send_at(sock, &source, &mailbox, (header, Some(&more)), Late { due_ns: due, wrong_bit: None }) {
+        return if sent {
+            wake(sock, target, &mailbox)
+        };
+    }
     let push = || record::push_with(mailbox.ring, sock.arena, sock.me(), (header, Some(&more)), &source, mailbox.queue_bytes(), || mailbox.is_open());
     let mut pushed = push();
     if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {

@@ -71,7 +71,9 @@ host = "web"
 command = "echo again; exec sleep 0.2"
 restart = true
 [[links]]
-between = ["web", "cache"]
+from = "web"
+to = "cache"
+both-ways = true
 delay = "2ms"
 [[links]]
 from = "db"
