@@ -18,6 +18,8 @@ pub struct Options {
     action: Action,
 }
 
+// What clap prints has brackets that are no links.
+#[allow(rustdoc::broken_intra_doc_links)]
 #[derive(Subcommand)]
 enum Action {
     /// Make a rule, in place of the one that these links have
@@ -121,6 +123,10 @@ pub fn fault(options: &Options, place: &Place) -> ExitCode {
         Action::Heal { groups } => heal(&arena, groups),
         Action::Ls { json, pairs } => return output::print(|out| show(out, &arena, *json, *pairs)),
     };
+    if !matches!(options.action, Action::Clear(_) | Action::Heal { .. }) {
+        // It is there for programs that are started later as well.
+        arena.header().net.keep(true);
+    }
     done.map_or_else(|why| refuse(&why), |()| ExitCode::SUCCESS)
 }
 

@@ -52,9 +52,17 @@ pub fn apply(arena: &Arena, links: &[Link]) -> Result<(), String> {
     links.iter().try_for_each(|link| link.make(arena).map_err(|why| format!("the link from {} to {}: {why}", link.from, link.to)))
 }
 
-/// What happens to what one host sends to another, in words; `None` where nothing does.
+/// What happens between two hosts, in words: to what the first sends (→), and to what comes back (←); `None` where nothing does.
 pub fn in_words(arena: &Arena, from: u32, to: u32) -> Option<String> {
-    links::in_words(arena, from, to)
+    either_way(links::in_words(arena, from, to), links::in_words(arena, to, from))
+}
+
+fn either_way(there: Option<String>, back: Option<String>) -> Option<String> {
+    if there == back {
+        return there;
+    }
+    let ways = [there.map(|words| words + " \u{2192}"), back.map(|words| words + " \u{2190}")];
+    Some(ways.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -67,5 +75,14 @@ mod tests {
         let link: Link = toml::from_str(text).unwrap();
         assert_eq!(link.words(), "delay 10ms 1ms loss 1% seed 7 short-io on");
         assert!(!link.both_ways && links::parse([link.words().as_str()]).is_ok());
+    }
+
+    #[test]
+    fn both_ways_are_told_once_where_they_are_alike() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(either_way(some("loss 1%"), some("loss 1%")), some("loss 1%"));
+        assert_eq!(either_way(some("cut"), None), some("cut \u{2192}"));
+        assert_eq!(either_way(some("a"), some("b")), some("a \u{2192}, b \u{2190}"));
+        assert_eq!(either_way(None, None), None);
     }
 }

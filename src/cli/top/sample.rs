@@ -1,6 +1,6 @@
 //! What flows between whom, worked out from two looks at the net.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -34,8 +34,8 @@ impl Look {
         let mut view = View::of(arena);
         let flows = view::flows(&mut view, !hosts::is_private(arena));
         let hosts = hosts::all(arena).map(|(number, host)| (number, host.name())).collect();
-        let both_ways = flows.iter().map(|flow| flow.ends.each_ref().map(|end| end.host)).flat_map(|[a, b]| [[a, b], [b, a]]);
-        let faults = both_ways.filter_map(|ends| Some((ends, links::in_words(arena, ends[0], ends[1])?))).collect();
+        let pairs: HashSet<[u32; 2]> = flows.iter().map(|flow| flow.ends.each_ref().map(|end| end.host)).collect();
+        let faults = pairs.into_iter().filter_map(|ends| Some((ends, links::in_words(arena, ends[0], ends[1])?))).collect();
         Look { at: Instant::now(), flows, hosts, faults, stats: Stats::of(arena, place) }
     }
 
@@ -80,6 +80,7 @@ pub struct Pair {
     pub back: Rate,
     /// `ring`, `kernel`, or both.
     pub path: &'static str,
+    /// What befalls what goes there (→), or comes back (←).
     pub faults: Option<String>,
 }
 
@@ -112,8 +113,7 @@ impl Sample {
             let [from, to] = ends.clone();
             let place = places.get(&ends).copied().or_else(|| places.get(&[to, from]).copied());
             let place = place.unwrap_or_else(|| {
-                let [a, b] = flow.ends.each_ref().map(|end| end.host);
-                let faults = [[a, b], [b, a]].iter().find_map(|ends| now.faults.get(ends).cloned());
+                let faults = now.faults.get(&flow.ends.each_ref().map(|end| end.host)).cloned();
                 let path = path(flow);
                 places.insert(ends.clone(), pairs.len());
                 let [from, to] = ends.clone();

@@ -70,6 +70,14 @@ name = "shaky"
 host = "web"
 command = "echo again; exec sleep 0.2"
 restart = true
+[[links]]
+from = "web"
+to = "cache"
+both-ways = true
+delay = "2ms"
+[[links]]
+from = "db"
+rate = "100mbit"
 """
 
 
@@ -119,6 +127,7 @@ def is_seen(case):
     ends = {(one["from"], one["to"], one["port"]): one for one in net["connections"]}
     case.check({("web", "db", 80), ("web", "cache", 80)} <= set(ends), f"connections: {sorted(ends)}")
     case.check(ends["web", "db", 80]["sent_bytes"] >= 100, f"a connection: {ends['web', 'db', 80]}")
+    case.same("faults", [ends["web", name, 80]["faults"] for name in ("cache", "db")], ["delay 2ms", "rate 100mbit \u2190"])
     case.check("web" in case.landline("net", "show"), "net show without a name shows the only one")
 
     dot = case.landline("net", "show", "shop", "--dot")
@@ -140,6 +149,7 @@ def flows(case):
     pair = pairs["web", "db"]
     case.check(pair["there"]["bytes_per_s"] > 500 and pair["back"]["messages_per_s"] > 5, f"top: {pair}")
     case.same("top's path", pair["path"], "ring")
+    case.same("top's faults", pairs["web", "cache"]["faults"], "delay 2ms")
     programs = case.json("top", "--net", "shop", "--once", "--interval", "200ms", "--programs")
     case.check(any(pair["from"].startswith("web:python") for pair in programs["pairs"]), f"top --programs: {programs}")
 
