@@ -241,5 +241,5 @@ unsafe fn wishes(sock: Sock, msg: &msghdr) -> Option<(Option<Address>, Wishes)> 
     let ip = to.unwrap_or_else(|| sock.pcb.addresses().remote).ip();
     // SAFETY: as above.
     let (control, n) = unsafe { copied(msg) }?;
-    Wishes::of(control.get(..n)?, ip.is_ipv4(), ip.is_loopback()).map(|wishes| (to, wishes))
+    Wishes::of(control.get(..n)?, ip.is_ipv4(), Wishes::interface_to(sock, ip)).map(|wishes| (to, wishes))
 }

@@ -34,6 +34,8 @@ struct Extras {
     /// Entries `first..last` are in use, by their numbers modulo `ERRORS`.
     first: AtomicU32,
     last: AtomicU32,
+    /// The first of those that calls on the socket have not been told of (SO_ERROR).
+    untold: AtomicU32,
     /// What an ICMPv6 socket does not want: a bit for each type.
     filter: [AtomicU32; 8],
     entries: [Entry; ERRORS],
@@ -134,7 +136,7 @@ fn ensure<'a>(arena: &'a Arena, pcb: &Pcb) -> Option<&'a Extras> {
             let block = blocks::allocate(&lock, CLASS, link.circuit)?;
             let extras: &Extras = arena.at(block.off())?;
             extras.lock.reset();
-            for word in extras.filter.iter().chain([&extras.first, &extras.last]) {
+            for word in extras.filter.iter().chain([&extras.first, &extras.last, &extras.untold]) {
                 word.store(0, Ordering::Relaxed);
             }
             pcb.extras.store(block.0, Ordering::Release);
@@ -151,13 +153,16 @@ pub(super) fn free(lock: &TableLock, pcb: &Pcb) {
     }
 }
 
-/// Puts an error into the queue of a socket.
-pub fn push(arena: &Arena, me: Me, pcb: &Pcb, report: &Report) {
+/// Puts an error into the queue of a socket; who does tells of it himself where it has come by `now`.
+pub fn push(arena: &Arena, me: Me, pcb: &Pcb, report: &Report, now: u64) {
     let Some(extras) = ensure(arena, pcb) else { return };
     let held = extras.lock.acquire(me.owner(), &System(arena));
     let last = extras.last.load(Ordering::Relaxed);
     if let Some(entry) = extras.entry(last).filter(|_| !held.is_nested() && extras.count() < ERRORS as u32) {
         entry.put(report);
+        if report.due_ns <= now && extras.untold.load(Ordering::Relaxed) == last {
+            extras.untold.store(last.wrapping_add(1), Ordering::Relaxed);
+        }
         extras.last.store(last.wrapping_add(1), Ordering::SeqCst);
     }
 }
@@ -169,10 +174,31 @@ pub fn pop(arena: &Arena, me: Me, pcb: &Pcb, now: u64, peek: bool) -> Option<(Re
     let found = extras.first().filter(|report| report.due_ns <= now)?;
     let first = extras.first.load(Ordering::Relaxed);
     if !peek {
+        if extras.untold.load(Ordering::Relaxed) == first {
+            extras.untold.store(first.wrapping_add(1), Ordering::Relaxed);
+        }
         extras.first.store(first.wrapping_add(1), Ordering::SeqCst);
     }
     let behind = extras.entry(first.wrapping_add(1)).filter(|_| extras.count() > u32::from(peek)).map(Entry::get);
     Some((found, behind.filter(|report| report.due_ns <= now)))
+}
+
+/// The last error that has come by `now` and that nobody was told of, once; and when the next one comes.
+pub fn tell(arena: &Arena, me: Me, pcb: &Pcb, now: u64) -> (Option<i32>, Option<u64>) {
+    let Some(extras) = of(arena, pcb) else { return (None, None) };
+    let _held = extras.lock.acquire(me.owner(), &System(arena));
+    let last = extras.last.load(Ordering::Relaxed);
+    let mut told = None;
+    for _ in 0..ERRORS {
+        let number = extras.untold.load(Ordering::Relaxed);
+        let Some(report) = extras.entry(number).filter(|_| number != last).map(Entry::get) else { break };
+        if report.due_ns > now {
+            return (told, Some(report.due_ns));
+        }
+        told = Some(report.errno);
+        extras.untold.store(number.wrapping_add(1), Ordering::Relaxed);
+    }
+    (told, None)
 }
 
 /// When the first error of the queue comes, or has come; `None` where there is none.

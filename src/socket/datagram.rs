@@ -53,7 +53,7 @@ mod send;
 pub mod told;
 mod wait;
 
-pub use errors::{each_of_error, receive_error};
+pub use errors::{each_of_error, land_errors, receive_error};
 pub use late::queue_bytes;
 pub use marks::Wishes;
 use send::{SENT, has_error};

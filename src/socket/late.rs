@@ -4,6 +4,7 @@
 use core::sync::atomic::Ordering;
 use libc::c_int;
 
+use super::datagram;
 use super::handle::{Endpoint, Sock};
 use super::private::{self, Reach};
 use super::wait::LOOK_AGAIN_NS;
@@ -82,7 +83,7 @@ impl Endpoint {
     fn land_late(&self) -> u64 {
         let now = now_ns();
         if self.is_mailbox() {
-            return self.land_datagrams(now);
+            return self.land_datagrams(now).min(datagram::land_errors(self, now));
         }
         let handshake = if self.rx.late() & (late::ANSWER | late::KNOCK) != 0 { private::go_on(self, now) } else { NEVER };
         let mut next = self.land_bytes(now);
@@ -99,7 +100,7 @@ impl Endpoint {
     }
 
     fn land_datagrams(&self, now: u64) -> u64 {
-        let most = super::datagram::queue_bytes(self.sock);
+        let most = datagram::queue_bytes(self.sock);
         let post = Post { arena: self.sock.arena, mailbox: self.rx, under_way: self.tx, circuit: self.link.circuit };
         post.land(self.sock.me(), now, most, || self.is_current())
     }

@@ -183,6 +183,8 @@ pub mod late {
     /// The answer to a request for the connection, and what tells the other end of it (`pcb::circuit::Handshake`).
     pub const ANSWER: u32 = 16;
     pub const KNOCK: u32 = 32;
+    /// Errors that datagrams have met: they are in the socket's queue already (`pcb::extras`).
+    pub const ERRORS: u32 = 64;
 }
 
 /// Nothing is under way.

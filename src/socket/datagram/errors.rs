@@ -11,6 +11,7 @@ use crate::pcb::block::State;
 use crate::pcb::extras::{self, Report};
 use crate::socket::private::options as private_options;
 use crate::sys::clock::realtime_ns;
+use crate::transport::direction::{NEVER, late};
 
 const SO_EE_ORIGIN_ICMP: u8 = 2;
 const SO_EE_ORIGIN_ICMP6: u8 = 3;
@@ -34,7 +35,8 @@ pub(super) fn report(sock: Sock, packet: &Packet, why: Unreachable, message: &Pa
     if is_from_elsewhere || !(is_queued || (is_hard && is_connected)) {
         return;
     }
-    let has_come = due_ns <= now_ns();
+    let now = now_ns();
+    let has_come = due_ns <= now;
     if is_queued {
         let (kind, code) = why.message(is_v4);
         // What the program has sent, as it has sent it.
@@ -49,18 +51,21 @@ pub(super) fn report(sock: Sock, packet: &Packet, why: Unreachable, message: &Pa
             offender: Address::new(message.from, 0),
             to,
             due_ns,
-            came_ns: realtime_ns().saturating_add(due_ns.saturating_sub(now_ns())),
+            came_ns: realtime_ns().saturating_add(due_ns.saturating_sub(now)),
             hops: message.hops,
             class: message.class,
             bytes,
             n: sent.len().min(extras::MOST_BYTES),
         };
-        extras::push(sock.arena, sock.me(), pcb, &report);
+        extras::push(sock.arena, sock.me(), pcb, &report, now);
     }
     if has_come || !is_queued {
         pcb.so_error.store(errno as u32, Ordering::Release);
     }
     if let Some(mailbox) = Mailbox::of(sock.arena, sock.name()) {
+        if !has_come && is_queued {
+            mailbox.ring.control.late.fetch_or(late::ERRORS, Ordering::SeqCst);
+        }
         raw::wake(sock, sock.name(), &mailbox);
     }
 }
@@ -69,6 +74,21 @@ pub(super) fn report(sock: Sock, packet: &Packet, why: Unreachable, message: &Pa
 pub(super) fn are_queued(sock: Sock, is_v4: bool) -> bool {
     let (level, name) = if is_v4 { (IPPROTO_IP, IP_RECVERR) } else { (IPPROTO_IPV6, IPV6_RECVERR) };
     private_options::is_on(sock.pcb, level, name)
+}
+
+/// Errors that have come by `now` are told from now on; when the next one comes, `NEVER` where none is under way.
+pub fn land_errors(ep: &Endpoint, now: u64) -> u64 {
+    if ep.rx.late() & late::ERRORS == 0 {
+        return NEVER;
+    }
+    let (told, next) = extras::tell(ep.sock.arena, ep.sock.me(), ep.sock.pcb, now);
+    if let Some(errno) = told {
+        ep.sock.pcb.so_error.store(errno as u32, Ordering::Release);
+    }
+    next.unwrap_or_else(|| {
+        ep.rx.control.late.fetch_and(!late::ERRORS, Ordering::SeqCst);
+        NEVER
+    })
 }
 
 /// Whether the queue has something to be told.

@@ -12,7 +12,7 @@ use crate::transport::record::Pushed;
 use crate::transport::stream::Refused;
 
 /// What may be under way to one mailbox.
-const MOST_UNDER_WAY_BYTES: u64 = 16 << 20;
+pub(super) const MOST_UNDER_WAY_BYTES: u64 = 16 << 20;
 
 /// How much the mailbox of a socket holds.
 pub fn queue_bytes(sock: Sock) -> u64 {
@@ -63,15 +63,6 @@ pub(super) fn send(
         preserved(|| super::private::ring(sock, target));
     }
     Some(true)
-}
-
-/// Puts what comes at a known time on its way to a mailbox. `None` where it is there at once, and nothing before it is on its
-/// way; false where the mailbox is gone.
-pub(super) fn send_at(sock: Sock, source: &Iov, mailbox: &Mailbox, what: (Header, Option<&More>), late: Late) -> Option<bool> {
-    if late.due_ns <= now_ns() && mailbox.ring.late() & late::DATAGRAMS == 0 {
-        return None;
-    }
-    Some(put(sock, source, mailbox, what, late).unwrap_or(false))
 }
 
 /// One datagram that is late; where there is no room for it, it is dropped.

@@ -79,25 +79,34 @@ pub fn default_hops(sock: Sock, is_v4: bool) -> u8 {
 }
 
 impl Wishes {
+    /// The interface that datagrams to `ip` leave by, where that is known without the kernel; else 0.
+    pub fn interface_to(sock: Sock, ip: IpAddr) -> c_int {
+        match ip.is_loopback() {
+            true => LOOPBACK,
+            false if sock.pcb.is_private() => super::private::INTERFACE as c_int,
+            false => 0,
+        }
+    }
+
     /// Reads ancillary data as ip_cmsg_send and ip6_datagram_send_ctl of Linux do. `None` where there is something that is
     /// the kernel's to do, or to refuse.
-    pub fn of(control: &[u8], is_v4: bool, is_loopback: bool) -> Option<Wishes> {
+    pub fn of(control: &[u8], is_v4: bool, interface: c_int) -> Option<Wishes> {
         let mut wishes = Wishes::default();
         let mut rest = control;
         while rest.len() >= HEADER_BYTES {
             let length = usize::from_ne_bytes(first(rest)?);
             let (level, kind) = (int(rest.get(8..)?)?, int(rest.get(12..)?)?);
             let data = rest.get(HEADER_BYTES..length)?;
-            wishes.add(level, kind, data, is_v4, is_loopback)?;
+            wishes.add(level, kind, data, is_v4, interface)?;
             rest = rest.get(length.next_multiple_of(8)..).unwrap_or(&[]);
         }
         Some(wishes)
     }
 
-    fn add(&mut self, level: c_int, kind: c_int, data: &[u8], is_v4: bool, is_loopback: bool) -> Option<()> {
+    fn add(&mut self, level: c_int, kind: c_int, data: &[u8], is_v4: bool, interface: c_int) -> Option<()> {
         const V4: bool = true;
         const V6: bool = false;
-        let is_its = |interface: c_int| interface == 0 || (interface == LOOPBACK && is_loopback);
+        let is_its = |wished: c_int| wished == 0 || wished == interface;
         match (is_v4, level, kind) {
             (V4, IPPROTO_IP, IP_TTL) => self.marks.hops = Some(exact_int(data).filter(|value| (1..=255).contains(value))? as u8),
             (V4, IPPROTO_IP, IP_TOS) if data.len() == 1 => self.marks.class = data.first().copied(),

@@ -5,7 +5,7 @@
 use core::sync::atomic::AtomicU16;
 
 use super::errors;
-use super::late;
+use super::late::MOST_UNDER_WAY_BYTES;
 use super::send::{Mailbox, is_alive, make_room};
 use super::*;
 use crate::net::links::Fate;
@@ -15,8 +15,9 @@ use crate::pcb::reap::Name;
 use crate::pcb::tap::{self, Event};
 use crate::pcb::{extras, private as ports};
 use crate::socket::private::{self, Reach, options as private_options};
+use crate::transport::direction::late::DATAGRAMS as LATE_DATAGRAMS;
 use crate::transport::iov::Parts;
-use crate::transport::late::Late;
+use crate::transport::late::{Late, Post};
 use crate::transport::record::Pushed;
 
 /// The most bytes of a packet, its header included (RFC 791, 3.1).
@@ -132,20 +133,37 @@ fn of_program<'a>(made: Packet<'a>, bytes: &'a mut [u8]) -> Result<(Packet<'a>, 
     Ok((Packet { from, to: to.into(), protocol, hops, class, id, dont_fragment: flags & 0x40 != 0, bytes: &[] }, body))
 }
 
-/// When a packet that leaves host `from` at `leaves_ns` arrives at host `to`, in nanoseconds of `now_ns`; `None` where it is
-/// lost. Captures are told, but of
-/// what UDP sockets send, of which others tell them. `maker` is the program that has made the packet, if a host has not.
-fn arrival(sock: Sock, hosts: [u32; 2], packet: &Packet, leaves_ns: u64, maker: Option<&Pcb>) -> Option<u64> {
-    let verdict = links::datagram_verdict(sock.arena, hosts[0], hosts[1], packet.bytes.len() as u64, leaves_ns);
-    let due = match verdict {
-        None => Some(leaves_ns),
-        Some(Fate::Lost) => None,
-        Some(Fate::Comes { due_ns, .. }) => Some(due_ns),
+/// When a packet arrives, in nanoseconds of `now_ns`: once, twice, or not at all; and which bit of it is wrong then.
+#[derive(Clone, Copy)]
+struct Arrivals {
+    due_ns: [Option<u64>; 2],
+    wrong_bit: Option<u64>,
+}
+
+impl Arrivals {
+    fn each(self) -> impl Iterator<Item = Late> {
+        let Arrivals { due_ns, wrong_bit } = self;
+        due_ns.into_iter().flatten().map(move |due_ns| Late { due_ns, wrong_bit })
+    }
+}
+
+/// What becomes of a packet that leaves one host for another at `leaves_ns`. The only place where the link between them is
+/// asked. Captures are told, but of what UDP sockets send, of which others tell them; `maker` is the program that has made the
+/// packet, if a host has not.
+fn arrivals(sock: Sock, [from, to]: [u32; 2], packet: &Packet, leaves_ns: u64, maker: Option<&Pcb>) -> Arrivals {
+    let now = now_ns();
+    let bytes = packet.header().1 + packet.bytes.len();
+    // The link is asked as of now: what it carries at a later moment it does not know yet.
+    let late = |due_ns: u64| leaves_ns.saturating_add(due_ns.saturating_sub(now));
+    let (due_ns, wrong_bit) = match links::datagram_verdict(sock.arena, from, to, bytes as u64, now) {
+        None => ([Some(leaves_ns), None], None),
+        Some(Fate::Lost) => ([None; 2], None),
+        Some(Fate::Comes { due_ns, copy_due_ns, wrong_bit }) => ([Some(late(due_ns)), copy_due_ns.map(late)], wrong_bit),
     };
     if tap::is_on(sock.arena) && (maker.is_none() || sock.pcb.is_raw() || sock.pcb.is_ping()) {
-        tell(sock.arena, hosts, packet, due, maker);
+        tell(sock.arena, [from, to], packet, due_ns[0], maker);
     }
-    due
+    Arrivals { due_ns, wrong_bit }
 }
 
 /// Tells captures of a packet, and when it arrives; `None` where it is lost.
@@ -176,19 +194,27 @@ fn travel(sock: Sock, there: Reach, packet: Packet, body: &mut [u8]) {
         return refuse(sock, here, &Packet { bytes: body, ..packet }, Unreachable::Host, now);
     };
     let sent = Packet { bytes: body, ..packet };
-    let Some(due) = arrival(sock, [here, there], &sent, now, Some(sock.pcb)) else { return };
-    let taken = deliver(sock, there, &sent, due);
+    let arrivals_there = arrivals(sock, [here, there], &sent, now, Some(sock.pcb));
+    let taken = arrivals_there.each().fold(false, |taken, late| deliver(sock, there, &sent, late) || taken);
     let is_icmp = packet.protocol == packet::protocol_of(packet.is_v4());
+    if is_icmp && arrivals_there.wrong_bit.is_some() {
+        // Its checksum is wrong.
+        return;
+    }
     if is_icmp && packet::is_echo(body, packet.is_v4()) {
         packet::answer_echo(body, packet.to, packet.from);
         let answer = Packet { from: packet.to, to: packet.from, hops: packet::HOPS, id: next_id(), dont_fragment: false, bytes: body, ..packet };
-        if let Reach::Host(back) = private::reach(sock.arena, there, answer.to)
-            && let Some(due) = arrival(sock, [there, back], &answer, due, None)
-        {
-            deliver(sock, back, &answer, due);
+        let Reach::Host(back) = private::reach(sock.arena, there, answer.to) else { return };
+        for asked in arrivals_there.each() {
+            for late in arrivals(sock, [there, back], &answer, asked.due_ns, None).each() {
+                deliver(sock, back, &answer, late);
+            }
         }
-    } else if !is_icmp && !taken {
-        refuse(sock, there, &Packet { bytes: body, ..packet }, Unreachable::Protocol, due);
+    } else if !is_icmp
+        && !taken
+        && let Some(late) = arrivals_there.each().next()
+    {
+        refuse(sock, there, &Packet { bytes: body, ..packet }, Unreachable::Protocol, late.due_ns);
     }
 }
 
@@ -204,29 +230,33 @@ pub(super) fn refuse(sock: Sock, by: u32, packet: &Packet, why: Unreachable, at_
     };
     let mut room = [0; MESSAGE_BYTES];
     let message = Packet { id: next_id(), ..packet.refused(why, from, &mut room) };
-    if let Some(due) = arrival(sock, [by, here], &message, at_ns, None) {
-        deliver(sock, here, &message, due);
-        errors::report(sock, packet, why, &message, due);
+    let arrivals = arrivals(sock, [by, here], &message, at_ns, None);
+    arrivals.each().for_each(|late| {
+        deliver(sock, here, &message, late);
+    });
+    if let Some(late) = arrivals.each().next().filter(|late| late.wrong_bit.is_none()) {
+        errors::report(sock, packet, why, &message, late.due_ns);
     }
 }
 
 /// Puts a packet that arrives at `host` into the mailboxes there that it is for; whether there was a raw socket for it.
-fn deliver(sock: Sock, host: u32, packet: &Packet, due: u64) -> bool {
+fn deliver(sock: Sock, host: u32, packet: &Packet, late: Late) -> bool {
     let protocol = packet.protocol;
     let mut taken = false;
     for (index, p) in ports::sockets_of(sock.arena, (host, space_of(protocol, true)), protocol.into()) {
         if wants(sock.arena, p, packet) {
-            give(sock, Name::of(index, p), packet, packet.is_v4(), due);
+            give(sock, Name::of(index, p), packet, packet.is_v4(), late);
             taken = true;
         }
     }
     let answers = if packet.is_v4() { packet::ECHO_REPLY } else { packet::ECHO_REPLY6 };
     if protocol == packet::protocol_of(packet.is_v4())
+        && late.wrong_bit.is_none()
         && packet.bytes.first() == Some(&answers)
         && let Some(id) = packet::echo_id(packet.bytes)
         && let Some((index, p)) = ports::sockets_of(sock.arena, (host, space_of(protocol, false)), id).find(|(_, p)| is_for(p, packet))
     {
-        give(sock, Name::of(index, p), packet, false, due);
+        give(sock, Name::of(index, p), packet, false, late);
     }
     taken
 }
@@ -254,25 +284,32 @@ fn wants(arena: &Arena, p: &Pcb, packet: &Packet) -> bool {
     !is_filtered
 }
 
-/// Puts a packet into a mailbox, in which it is seen from `due` on.
-fn give(sock: Sock, target: Name, packet: &Packet, with_header: bool, due: u64) {
+/// Puts a packet into a mailbox, or on its way there.
+fn give(sock: Sock, target: Name, packet: &Packet, with_header: bool, late: Late) {
     let Some(mailbox) = Mailbox::of(sock.arena, target).filter(|mailbox| is_alive(sock, target, mailbox)) else { return };
-    let (header, header_bytes) = packet.header();
-    let parts = Parts::new(if with_header { header.get(..header_bytes).unwrap_or(&[]) } else { &[] }, packet.bytes);
+    let (header, whole_header_bytes) = packet.header();
+    let header_bytes = if with_header { whole_header_bytes } else { 0 };
+    let parts = Parts::new(header.get(..header_bytes).unwrap_or(&[]), packet.bytes);
     let source = parts.iov();
     let from = Address::new(packet.from, 0);
     let header = Header { bytes: source.left() as u32, port: 0, hops: packet.hops, class: packet.class, high: from.high, low: from.low };
     let more = told::more(mailbox.pcb, mailbox.ring, Address::new(packet.to, 0));
-    if let Some(sent) = late::send_at(sock, &source, &mailbox, (header, Some(&more)), Late { due_ns: due, wrong_bit: None }) {
-        return if sent {
-            wake(sock, target, &mailbox)
-        };
-    }
-    let push = || record::push_with(mailbox.ring, sock.arena, sock.me(), (header, Some(&more)), &source, mailbox.queue_bytes(), || mailbox.is_open());
-    let mut pushed = push();
-    if matches!(pushed, Ok(Pushed::Full | Pushed::NoRoom)) {
-        pushed = make_room(sock, target, &mailbox, record::record_bytes(source.left() as u64, true), push);
-    }
+    let (arena, me) = (sock.arena, sock.me());
+    let is_open = || mailbox.is_open();
+    let pushed = if late.wrong_bit.is_some() || late.due_ns > now_ns() || mailbox.ring.late() & LATE_DATAGRAMS != 0 {
+        // The header is as it was, or nobody would receive it.
+        let bits = 8 * packet.bytes.len().max(1) as u64;
+        let late = Late { wrong_bit: late.wrong_bit.map(|bit| 8 * header_bytes as u64 + bit % bits), ..late };
+        let post = Post { arena, mailbox: mailbox.ring, under_way: mailbox.under_way, circuit: mailbox.link.circuit };
+        post.send(me, (header, Some(&more)), &source, late, MOST_UNDER_WAY_BYTES, is_open)
+    } else {
+        let push = || record::push_with(mailbox.ring, arena, me, (header, Some(&more)), &source, mailbox.queue_bytes(), is_open);
+        match push() {
+            // Where it is full nobody is waited for.
+            Ok(Pushed::NoRoom) => make_room(sock, target, &mailbox, record::record_bytes(source.left() as u64, true), push),
+            pushed => pushed,
+        }
+    };
     if !matches!(pushed, Ok(Pushed::Done(_))) {
         mailbox.ring.writer.fulls.fetch_add(1, Ordering::Relaxed);
         add(&COUNTERS.drops, 1);
@@ -310,7 +347,8 @@ pub(super) fn refuse_datagram(sock: Sock, source: &Iov, there: Reach, (from, to)
     let packet = Packet { from: from.ip(), to: to.ip(), protocol, hops, class, id: next_id(), dont_fragment: true, bytes };
     let (here, now) = (private::host(sock), now_ns());
     let Reach::Host(there) = there else { return refuse(sock, here, &packet, Unreachable::Host, now) };
-    if let Some(due) = arrival(sock, [here, there], &packet, now, Some(sock.pcb)) {
-        refuse(sock, there, &packet, Unreachable::Port, due);
-    }
+    let Some(late) = arrivals(sock, [here, there], &packet, now, Some(sock.pcb)).each().next().filter(|late| late.wrong_bit.is_none()) else {
+        return;
+    };
+    refuse(sock, there, &packet, Unreachable::Port, late.due_ns);
 }
