@@ -77,6 +77,7 @@ both-ways = true
 delay = "2ms"
 [[links]]
 from = "db"
+to = "any"
 rate = "100mbit"
 """
 
