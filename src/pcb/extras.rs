@@ -43,11 +43,15 @@ struct Extras {
 
 crate::shm::shared_struct!(Extras, 4096);
 
+/// The origin of an error of a socket that has not asked for a queue: it waits here until it comes, and is told of in other
+/// ways alone.
+pub const UNASKED: u8 = 0;
+
 /// An error that a datagram has met on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     pub errno: i32,
-    /// SO_EE_ORIGIN_ICMP or SO_EE_ORIGIN_ICMP6; type and code of the message.
+    /// SO_EE_ORIGIN_ICMP or SO_EE_ORIGIN_ICMP6, or `UNASKED`; type and code of the message.
     pub origin: u8,
     pub kind: u8,
     pub code: u8,
@@ -117,6 +121,22 @@ impl Extras {
     }
 }
 
+impl Extras {
+    fn leave_first(&self) {
+        let first = self.first.load(Ordering::Relaxed);
+        let next = first.wrapping_add(1);
+        let _ = self.untold.compare_exchange(first, next, Ordering::Relaxed, Ordering::Relaxed);
+        self.first.store(next, Ordering::SeqCst);
+    }
+
+    /// Leaves those at the front that have come by `now` and that nobody will ask for.
+    fn leave_unasked(&self, now: u64) {
+        while self.first().is_some_and(|report| report.origin == UNASKED && report.due_ns <= now) {
+            self.leave_first();
+        }
+    }
+}
+
 fn of<'a>(arena: &'a Arena, pcb: &Pcb) -> Option<&'a Extras> {
     let word = pcb.extras.load(Ordering::Acquire);
     if word == 0 {
@@ -171,13 +191,11 @@ pub fn push(arena: &Arena, me: Me, pcb: &Pcb, report: &Report, now: u64) {
 pub fn pop(arena: &Arena, me: Me, pcb: &Pcb, now: u64, peek: bool) -> Option<(Report, Option<Report>)> {
     let extras = of(arena, pcb)?;
     let _held = extras.lock.acquire(me.owner(), &System(arena));
+    extras.leave_unasked(now);
     let found = extras.first().filter(|report| report.due_ns <= now)?;
     let first = extras.first.load(Ordering::Relaxed);
     if !peek {
-        if extras.untold.load(Ordering::Relaxed) == first {
-            extras.untold.store(first.wrapping_add(1), Ordering::Relaxed);
-        }
-        extras.first.store(first.wrapping_add(1), Ordering::SeqCst);
+        extras.leave_first();
     }
     let behind = extras.entry(first.wrapping_add(1)).filter(|_| extras.count() > u32::from(peek)).map(Entry::get);
     Some((found, behind.filter(|report| report.due_ns <= now)))
@@ -193,21 +211,23 @@ pub fn tell(arena: &Arena, me: Me, pcb: &Pcb, now: u64) -> (Option<i32>, Option<
         let number = extras.untold.load(Ordering::Relaxed);
         let Some(report) = extras.entry(number).filter(|_| number != last).map(Entry::get) else { break };
         if report.due_ns > now {
+            extras.leave_unasked(now);
             return (told, Some(report.due_ns));
         }
         told = Some(report.errno);
         extras.untold.store(number.wrapping_add(1), Ordering::Relaxed);
     }
+    extras.leave_unasked(now);
     (told, None)
 }
 
-/// When the first error of the queue comes, or has come; `None` where there is none.
+/// When the first error of the queue comes, or has come; `None` where there is none that the socket has asked for.
 #[inline]
 pub fn first_due(arena: &Arena, pcb: &Pcb) -> Option<u64> {
     if pcb.extras.load(Ordering::Relaxed) == 0 {
         return None;
     }
-    of(arena, pcb)?.first().map(|report| report.due_ns)
+    of(arena, pcb)?.first().filter(|report| report.origin != UNASKED).map(|report| report.due_ns)
 }
 
 /// Sets the filter of an ICMPv6 socket: a bit for each type that it does not want. False where there is no room.

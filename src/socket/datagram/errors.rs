@@ -37,7 +37,7 @@ pub(super) fn report(sock: Sock, packet: &Packet, why: Unreachable, message: &Pa
     }
     let now = now_ns();
     let has_come = due_ns <= now;
-    if is_queued {
+    if is_queued || !has_come {
         let (kind, code) = why.message(is_v4);
         // What the program has sent, as it has sent it.
         let sent = packet.bytes.get(if is_udp { UDP_BYTES } else { 0 }..).unwrap_or(&[]);
@@ -45,7 +45,11 @@ pub(super) fn report(sock: Sock, packet: &Packet, why: Unreachable, message: &Pa
         bytes.iter_mut().zip(sent).for_each(|(to, &from)| *to = from);
         let report = Report {
             errno,
-            origin: if is_v4 { SO_EE_ORIGIN_ICMP } else { SO_EE_ORIGIN_ICMP6 },
+            origin: match is_v4 {
+                _ if !is_queued => extras::UNASKED,
+                true => SO_EE_ORIGIN_ICMP,
+                false => SO_EE_ORIGIN_ICMP6,
+            },
             kind,
             code,
             offender: Address::new(message.from, 0),
@@ -59,11 +63,11 @@ pub(super) fn report(sock: Sock, packet: &Packet, why: Unreachable, message: &Pa
         };
         extras::push(sock.arena, sock.me(), pcb, &report, now);
     }
-    if has_come || !is_queued {
+    if has_come {
         pcb.so_error.store(errno as u32, Ordering::Release);
     }
     if let Some(mailbox) = Mailbox::of(sock.arena, sock.name()) {
-        if !has_come && is_queued {
+        if !has_come {
             mailbox.ring.control.late.fetch_or(late::ERRORS, Ordering::SeqCst);
         }
         raw::wake(sock, sock.name(), &mailbox);

@@ -1,7 +1,9 @@
 """ping and traceroute, which need no privilege here: every host answers, and what cannot be reached is said so"""
 
+import ast
 import os
 import re
+import select
 import subprocess
 
 NEEDS = ["ping", "traceroute"]
@@ -22,6 +24,7 @@ def run(case):
     large_and_many(case)
     without_privilege(case)
     seen_by_others(case)
+    late(case)
 
 
 def pinged(case, host, *argv, status=0):
@@ -99,3 +102,50 @@ def seen_by_others(case):
     case.until("a raw socket listens", lambda: "ready" in listener.text())
     pinged(case, "a", "-c", "1", "b")
     case.until("the request was seen", lambda: f"{HOSTS['a']} 8" in listener.text())
+
+
+# A datagram to a port that nobody has: what is told of it, and after how many milliseconds.
+REFUSED = """
+import errno, select, socket, time
+def told(connected, queue):
+    s = socket.socket(type=socket.SOCK_DGRAM)
+    if queue: s.setsockopt(0, 11, 1)
+    if connected: s.connect(("b", 9))
+    start = time.monotonic()
+    s.sendto(b"x", ("b", 9)) if not connected else s.send(b"x")
+    p = select.poll(); p.register(s, select.POLLIN)
+    bits = p.poll(1000)
+    ms = (time.monotonic() - start) * 1000
+    return [bits and bits[0][1], errno.errorcode.get(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)), ms]
+print([told(True, False), told(True, True), told(False, True)])
+"""
+
+
+def late(case):
+    """What was set on a link shows."""
+    def fault(*words):
+        case.landline("fault", "--net", case.net, *" ".join(words).split())
+
+    fault("set --between a b delay 50ms")
+    for argv in (["-4"], ["-6"]):
+        _, counts, times = pinged(case, "a", "-c", "3", "-i", "0.02", *argv, "b")
+        case.check(counts == (3, 3) and all(99.9 < t < 125 for t in times), f"50 ms each way, ping {argv}: {counts}, {times}")
+    for argv in ([], ["-I"]):
+        text = case.run("a", "traceroute", "-n", *argv, "b")
+        times = [float(t) for t in re.findall(r"([\d.]+) ms", text)]
+        case.check(len(times) == 3 and all(99.9 < t < 140 for t in times), f"50 ms each way, traceroute {argv}: {text}")
+    for bits, name, ms in ast.literal_eval(case.run("a", PYTHON, "-c", REFUSED)):
+        case.check((bits, name) == (select.POLLERR, "ECONNREFUSED") and 99.9 < ms < 140, f"refused after 50 ms each way: {bits}, {name}, {ms}")
+    fault("clear")
+    fault("set --between a b loss 30% seed 3")
+    lost = [pinged(case, "a", "-q", "-c", "60", "-i", "0.002", "b", status=None)[1] for _ in range(2)]
+    case.check(all(10 < received < 55 for _, received in lost), f"30 % lost each way: {lost}")
+    fault("clear")
+    fault("set --from a --to b duplicate 100%")
+    text = case.run("a", "ping", "-n", "-c", "2", "-i", "0.05", "b")
+    case.check("(DUP!)" in text, f"twice: {text}")
+    fault("clear")
+    fault("partition a b")
+    case.same("a cut", pinged(case, "a", "-c", "2", "-i", "0.02", "-W", "0.2", "b", status=1)[1], (2, 0))
+    fault("heal")
+    case.same("healed", pinged(case, "a", "-c", "2", "-i", "0.02", "b")[1], (2, 2))
