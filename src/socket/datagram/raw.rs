@@ -195,7 +195,7 @@ fn travel(sock: Sock, there: Reach, packet: Packet, body: &mut [u8]) {
     };
     let sent = Packet { bytes: body, ..packet };
     let arrivals_there = arrivals(sock, [here, there], &sent, now, Some(sock.pcb));
-    let taken = arrivals_there.each().fold(false, |taken, late| deliver(sock, there, &sent, late) || taken);
+    let taken = arrivals_there.each().filter(|&late| deliver(sock, there, &sent, late)).count() > 0;
     let is_icmp = packet.protocol == packet::protocol_of(packet.is_v4());
     if is_icmp && arrivals_there.wrong_bit.is_some() {
         // Its checksum is wrong.
