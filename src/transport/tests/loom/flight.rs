@@ -71,7 +71,7 @@ fn loom_late_bytes_arrive_in_order() {
 }
 
 /// A receiver that sleeps without an end has nothing under way: whoever sends wakes it, so that it knows when to look.
-/// Fails if `push` says when after it has rung, or does not publish with a read-modify-write.
+/// Fails if `push` does not say when that is.
 #[test]
 fn loom_receiver_learns_when_to_look() {
     model(Some(3), || {
