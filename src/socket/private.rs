@@ -317,7 +317,7 @@ pub fn connect_datagram(sock: Sock, to: Option<Address>) -> Result<(), Errno> {
     let pcb = sock.pcb;
     let Some(to) = to else {
         let key = pcb.addresses();
-        // What the program has not bound is not bound any more.
+        // A port that the program has not chosen is given back.
         let local = if pcb.shows(facade::BOUND) { key.local } else { unbound(sock) };
         private::set_addresses(&lock(sock.arena), sock.index, Key { local, remote: Address::default() });
         pcb.set_state(State::Closed);

@@ -167,7 +167,8 @@ pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
         return Set::Refused(Errno::ENOPROTOOPT);
     }
     let (family, kind) = kind_of(sock);
-    let mark = int.map_or(0, |int| word((level, name), int)) ^ (family as u64) << 40;
+    // No level is so large that family and type would look like another.
+    let mark = int.map_or(0, |int| word((level, name), int)) ^ (kind as u64) << 60 ^ u64::from(family == libc::AF_INET6) << 59;
     let place = &GOOD[(mark.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as usize];
     let mut now = [0u8; size_of::<c_int>()];
     let told = if value.len() == now.len() && place.load(Ordering::Relaxed) == mark {
@@ -188,7 +189,8 @@ pub fn set(sock: Sock, level: c_int, name: c_int, value: &[u8]) -> Set {
             Ok(n) => Some(c_int::from_ne_bytes(now)).filter(|_| n > 0).or(int),
         }
     };
-    if let Some(value) = told {
+    // A name is no number: it is read back as it is by default.
+    if let Some(value) = told.filter(|_| (level, name) != (IPPROTO_TCP, libc::TCP_CONGESTION)) {
         keep(sock, level, name, value);
         match (level, name) {
             (IPPROTO_TCP, TCP_NODELAY) => sock.pcb.put(flag::NODELAY, value != 0),
