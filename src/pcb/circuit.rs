@@ -36,7 +36,7 @@ pub struct Circuit {
     /// For each side: who of several receivers, and of several senders, sleeps on the anchor.
     roles: [[PiLock; 2]; 2],
     pub handshake: Handshake,
-    _rest: [u64; 7],
+    _rest: [u64; 6],
     directions: [Direction; 2],
 }
 
@@ -48,8 +48,10 @@ crate::shm::shared_struct!(Circuit, CIRCUITS.entry_bytes);
 pub struct Handshake {
     /// When the one who asked has the answer, or asks again.
     pub answer_ns: AtomicU64,
-    /// When the other end can accept the connection.
+    /// When the other end hears of the request.
     pub knock_ns: AtomicU64,
+    /// When it can accept the connection.
+    pub accept_ns: AtomicU64,
     /// Requests that were not answered, plus one; 0 once one was.
     pub tries: AtomicU32,
     /// SO_ERROR where the answer is a refusal.
@@ -149,7 +151,7 @@ impl Circuit {
         for d in &self.directions {
             d.reset();
         }
-        for word in [&self.handshake.answer_ns, &self.handshake.knock_ns] {
+        for word in [&self.handshake.answer_ns, &self.handshake.knock_ns, &self.handshake.accept_ns] {
             word.store(0, Ordering::Relaxed);
         }
         for word in [&self.handshake.tries, &self.handshake.refusal] {

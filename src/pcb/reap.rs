@@ -63,7 +63,8 @@ fn release_locked(lock: &TableLock, name: Name, how: End) {
     if let Some(l) = pcb(lock.arena, p.listener.swap(0, Ordering::AcqRel)) {
         table::no_longer_waits(l);
     }
-    if p.is_private() && how == End::Clean && link.is_some_and(|link| closes_first(lock.arena, link)) {
+    let was_accepted_or_asked = p.fd.load(Ordering::Relaxed) != u32::MAX;
+    if p.is_private() && was_accepted_or_asked && how == End::Clean && link.is_some_and(|link| closes_first(lock.arena, link)) {
         private::rest(lock.arena, p);
     }
     table::free(lock, name.index);

@@ -129,9 +129,13 @@ impl<'a> Supervisor<'a> {
                 self.look_whether_all_is_done();
             }
             self.teller.flush();
-            let readable = self.wait();
-            self.read(&readable);
-            if self.is_over() {
+            // Where no child is left no signal would end the sleep.
+            let is_over = self.ending.is_some() && self.is_over();
+            if !is_over {
+                let readable = self.wait();
+                self.read(&readable);
+            }
+            if is_over || self.is_over() {
                 self.finish_outputs();
                 self.teller.flush();
                 return self.ending.as_ref().map_or(0, |ending| ending.status);

@@ -229,7 +229,12 @@ pub fn accept(listener: Sock, flags: c_int) -> Result<Sock, Errno> {
         let (fd, from) = anchor::accept(listener.fd, flags)?;
         let made = preserved(|| take(listener, fd, &from, flags));
         match made {
-            Some(sock) => return Ok(sock),
+            Some(sock) => {
+                if let Some(ep) = sock.endpoint() {
+                    preserved(|| handshake::await_acceptance(&ep));
+                }
+                return Ok(sock);
+            }
             // Nobody of the net, or one who has given up meanwhile.
             None => call::close(fd),
         }

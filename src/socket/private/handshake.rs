@@ -82,7 +82,9 @@ fn note(ep: &Endpoint, asked: Connect, tries: u32) {
     let h = &ep.circuit.handshake;
     let (answer_ns, unanswered) = match asked {
         Connect::Answered { due_ns, accept_ns } => {
-            h.knock_ns.store(accept_ns, Ordering::SeqCst);
+            // Who asked may do nothing for the connection once it has the answer.
+            h.knock_ns.store(accept_ns.min(due_ns), Ordering::SeqCst);
+            h.accept_ns.store(accept_ns, Ordering::SeqCst);
             (due_ns, 0)
         }
         Connect::Refused { due_ns } => {
@@ -168,6 +170,14 @@ fn answered(ep: &Endpoint) {
         abandon(ep);
     }
     ep.rx.control.late.fetch_and(!late::ANSWER, Ordering::SeqCst);
+}
+
+/// A connection was accepted before that was to be: waits until then.
+pub(super) fn await_acceptance(ep: &Endpoint) {
+    let accept_ns = ep.circuit.handshake.accept_ns.load(Ordering::SeqCst);
+    while accept_ns > now_ns() {
+        let _ = call::poll_one(-1, 0, Deadline::NEVER.no_later_than(accept_ns));
+    }
 }
 
 /// Connects the anchors: who listens can accept the connection. Where nobody does it is refused, or reset if it was answered.

@@ -78,6 +78,12 @@ print(json.dumps([c[0], *[ms(lambda: echo(s, n)) for n in (1, 100000)], ms(f), m
     fault("add --from a --to b accept-delay 200ms")
     times = ask("c = ms(connect); print(json.dumps([c[0], ms(lambda: echo(c[1], 1))]))")
     case.check(times[1][0] >= 190 and times[1][1], f"a slow accept: {times}")
+    # Also where the client has nothing more to do with the connection.
+    server = case.start("b", "/usr/bin/python3", "-c", "import socket; socket.create_server(('', 8)).accept(); print('accepted', flush=True)")
+    case.until("it listens", lambda: "0.0.0.0:8 " in case.landline("--net", case.net, "ss", "-l"))
+    client = case.start("a", "/usr/bin/python3", "-c", PRELUDE + "s = socket.create_connection((B, 8)); time.sleep(1000)")
+    case.until("it is accepted", lambda: "accepted" in server.text())
+    case.stop(client)
 
 
 def loop(case, fault, ask):
