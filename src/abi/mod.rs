@@ -99,9 +99,17 @@ extern "C" fn constructor() {
 
 /// Runs after the program.
 extern "C" fn destructor() {
-    if let Some(arena) = crate::shm::arena::joined() {
-        arena.overlook();
-        crate::shm::arena::leave(arena, &crate::shm::arena::Place::configured());
+    use crate::shm::arena::{self, Place};
+    match arena::joined() {
+        Some(net) => {
+            net.overlook();
+            arena::leave(net, &Place::configured());
+        }
+        // It was started in a private net, and has not used it.
+        None if crate::sys::config::get().net.is_some() => {
+            let _ = arena::remove_if_unused(&Place::configured());
+        }
+        None => {}
     }
 }
 

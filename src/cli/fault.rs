@@ -123,10 +123,6 @@ pub fn fault(options: &Options, place: &Place) -> ExitCode {
         Action::Heal { groups } => heal(&arena, groups),
         Action::Ls { json, pairs } => return output::print(|out| show(out, &arena, *json, *pairs)),
     };
-    if !matches!(options.action, Action::Clear(_) | Action::Heal { .. }) {
-        // It is there for programs that are started later as well.
-        arena.header().net.keep(true);
-    }
     done.map_or_else(|why| refuse(&why), |()| ExitCode::SUCCESS)
 }
 

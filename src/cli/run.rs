@@ -104,6 +104,8 @@ fn join(place: &Place, net: &str, options: &Options) -> Result<String, String> {
         Some((host, address)) => (host, Some(address.parse().map_err(|_| format!("{address} is no address"))?)),
         None => (config::get().host.as_str(), None),
     };
+    // What is left of one that nobody uses any more is not taken over.
+    let _ = arena::remove_if_unused(place);
     let arena = arena::ensured(place).map_err(|why| format!("the net {net}: {why}"))?;
     if let Some(outside) = options.outside {
         // Those who are started later rely on it as well.

@@ -1,5 +1,8 @@
 """two nets of one name in two folders, two nets in one folder, and two hosts of one net: the same ports, and nobody meets"""
 
+import os
+import signal
+
 SERVER = """
 import socket, sys
 s = socket.create_server(("", 80)); u = socket.socket(type=socket.SOCK_DGRAM); u.bind(("", 80)); print("ready", flush=True)
@@ -40,3 +43,15 @@ def run(case):
     case.check("Address already in use" in refused, refused)
     refused = case.run("one", PYTHON, "-c", "import socket; socket.create_server(('10.1.0.2', 81))", net="a", status=1)
     case.check("Cannot assign requested address" in refused, refused)
+    # A net goes with its last program, used or not, and what a crash leaves of one is not taken over.
+    left = lambda net: [name for name in os.listdir(case.shm) if name.endswith(f"@{net}")]
+    case.run("one", "true", net="gone")
+    case.same("a net that was not used", left("gone"), [])
+    crashed = case.start("one=10.1.0.1", PYTHON, "-c", SERVER, "crashed", net="old")
+    case.until("it is ready", lambda: "ready" in crashed.text())
+    case.landline("--net", "old", "fault", "set", "connect", "refuse")
+    os.kill(crashed.popen.pid, signal.SIGKILL)
+    crashed.popen.wait(10)
+    server = case.start("two=10.1.0.1", PYTHON, "-c", SERVER, "two", net="old")
+    case.until("it is ready", lambda: "ready" in server.text())
+    case.same("the next net of that name", case.run("three", PYTHON, "-c", CLIENT, "10.1.0.1", net="old").strip(), "two")
