@@ -36,9 +36,14 @@ static void loopback_is_there(struct conn *c)
 	EQ(ll->sll_halen, 6);
 	EQ(ll->sll_ifindex, 1);
 	TRUE(link->ifa_data != NULL);
-	struct ifaddrs *v6 = entry(list, "lo", AF_INET6);
-	if (v6)
-		TRUE(IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)v6->ifa_addr)->sin6_addr));
+	/* It may have others beside ::1. */
+	int v6 = 0, loopbacks = 0;
+	for (struct ifaddrs *one = list; one; one = one->ifa_next)
+		if (strcmp(one->ifa_name, "lo") == 0 && one->ifa_addr && one->ifa_addr->sa_family == AF_INET6) {
+			v6++;
+			loopbacks += IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)one->ifa_addr)->sin6_addr) != 0;
+		}
+	TRUE(v6 == 0 || loopbacks == 1);
 	freeifaddrs(list);
 }
 

@@ -166,7 +166,8 @@ def http(case):
 
     without_complaint(case, file)
     connections = streams(file, 80)
-    case.same("connections, those refused included", len(connections), len(attempts) + 21)
+    # The first attempts may have found no host.
+    case.check(22 <= len(connections) <= len(attempts) + 21, f"connections, those refused included: {len(connections)} of {len(attempts) + 21}")
     case.same("connections made", len(fields(file, "tcp.flags.syn==1 && tcp.flags.ack==1", "frame.number")), 22)
     case.same("requests", len(fields(file, "http.request.uri == \"/small\"", "frame.number")), 21)
     case.check(followed(file, connections[-1])[1].endswith(large), "the large file is not in the capture")
