@@ -411,9 +411,16 @@ impl Endpoint {
         }
     }
 
-    /// Whether a doorbell is to stay where it is: while there is something in the mailbox it may be about to wake others.
+    /// Whether a doorbell is to stay where it is: while there is something in the mailbox it may be about to wake others. What
+    /// comes from this moment on rings again, behind the one that is taken.
     fn leaves_doorbells(&self) -> bool {
-        self.may_have_company() && self.rx.has_data()
+        if !self.may_have_company() {
+            return false;
+        }
+        if self.others_may_sleep() {
+            self.rx.control.readable.declare_asleep();
+        }
+        self.rx.has_data()
     }
 
     /// Looks at the kernel's next datagram, and takes it if it is a doorbell that need not stay.
