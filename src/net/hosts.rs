@@ -195,10 +195,12 @@ pub fn ensure(lock: &TableLock, name: &str, address: Option<IpAddr>) -> Result<u
     // Where somebody was given the usual one the next is taken.
     let is_free = |ip: &Ipv4Addr| by_address(arena, IpAddr::V4(*ip)).is_none() && *ip != resolver_v4(arena);
     let usual = || (number..).map(|n| usual_v4(net, n)).take(HOSTS.entries as usize).find(is_free).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let is_free6 = |ip: &Ipv6Addr| by_address(arena, IpAddr::V6(*ip)).is_none();
+    let usual6 = || (number..).map(|n| usual_v6(net, n)).take(HOSTS.entries as usize).find(is_free6).unwrap_or(Ipv6Addr::UNSPECIFIED);
     let (v4, v6) = match address {
-        Some(IpAddr::V4(v4)) => (v4, usual_v6(net, number)),
+        Some(IpAddr::V4(v4)) => (v4, usual6()),
         Some(IpAddr::V6(v6)) => (usual(), v6),
-        None => (usual(), usual_v6(net, number)),
+        None => (usual(), usual6()),
     };
     for (word, value) in host.name.iter().zip(words) {
         word.store(value, Ordering::Relaxed);

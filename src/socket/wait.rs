@@ -85,7 +85,7 @@ impl Endpoint {
         stats::sleeps(self.sock.arena);
         let is_unix = self.sock.pcb.has(flag::UNIX);
         // What is under way nobody wakes for: it is looked for when it is due.
-        let until = deadline.no_later_than(self.next_due());
+        let until = deadline.no_later_than(self.next_look());
         let ret = if restarts && until.is_never() && !self.sock.pcb.has(flag::NONBLOCK) {
             // A plain blocking call, which the kernel restarts after a signal where the program asked for that.
             // It takes the doorbell with it, and would take the urgent byte meant for a sender as well: where
