@@ -2,8 +2,8 @@
 
 from harness import processes
 
-NEEDS = ["xinetd", "systemd-socket-activate", "sed"]
-FILTERS = {"cat": [], "sed": ["-u", "s/ + / plus /"], "awk": ["{ print $1 + $3; fflush() }"]}
+NEEDS = ["xinetd", "systemd-socket-activate", "sed", "perl"]
+FILTERS = {"cat": [], "sed": ["-u", "s/ + / plus /"], "perl": ["-pe", "BEGIN { $| = 1 } s/ . / with /"]}
 
 
 def run(case):
