@@ -288,13 +288,16 @@ fn wait_for_some(ep: c_int, instance: &Instance, events: &mut [epoll_event], dea
                 n = instance.lock().ok_or(BUSY)?.collect(events);
             }
         }
+        // What the kernel has told once it would tell again.
+        let mut has_looked = kernel_first;
         if n == 0 && waits && rings && calls == 1 {
             n = spin(ep, instance, events, deadline, mask)?;
+            has_looked = true;
         }
         if n == 0 && waits && deadline.passed() {
             return look_at_kernel(ep, instance, events, 0, mask);
         }
-        if n > 0 && n < events.len() && waits && instance.lock().ok_or(BUSY)?.is_kernel_due() {
+        if n > 0 && n < events.len() && waits && !has_looked && instance.lock().ok_or(BUSY)?.is_kernel_due() {
             n += look_at_kernel(ep, instance, events, n, None).unwrap_or(0);
         }
         if n > 0 || !waits {
