@@ -424,8 +424,7 @@ fn is_alive_now(sock: Sock, target: Name, mailbox: &Mailbox) -> bool {
             && if pcb.has(flag::SHARED) {
                 tail != seen.tail && now.wrapping_sub(seen.asked) < A_MOMENT
             } else {
-                // In a private net no kernel answers for one that is dead and not yet waited for.
-                !pcb.is_private() && !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed))
+                !owner::pid_is_gone(arena, pcb.owner.load(Ordering::Relaxed))
             };
         let is_held = is_there || reap::is_held_by_any(arena, pcb);
         if !is_held {
