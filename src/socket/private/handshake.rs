@@ -172,12 +172,16 @@ fn answered(ep: &Endpoint) {
     ep.rx.control.late.fetch_and(!late::ANSWER, Ordering::SeqCst);
 }
 
-/// A connection was accepted before that was to be: waits until then.
+/// What the arena says beyond an hour is taken for damage.
+const MOST_ACCEPT_DELAY_NS: u64 = 3_600_000_000_000;
+
+/// A connection was accepted before that was to be: waits until then, or for a signal.
 pub(super) fn await_acceptance(ep: &Endpoint) {
     let accept_ns = ep.circuit.handshake.accept_ns.load(Ordering::SeqCst);
-    while accept_ns > now_ns() {
-        let _ = call::poll_one(-1, 0, Deadline::NEVER.no_later_than(accept_ns));
+    if accept_ns.saturating_sub(now_ns()) > MOST_ACCEPT_DELAY_NS {
+        return;
     }
+    while accept_ns > now_ns() && call::poll_one(-1, 0, Deadline::NEVER.no_later_than(accept_ns)).is_ok() {}
 }
 
 /// Connects the anchors: who listens can accept the connection. Where nobody does it is refused, or reset if it was answered.
